@@ -1,0 +1,245 @@
+//! What a whole task may spend: one budget that the agent and every tool that it calls share.
+//!
+//! Fuel is not counted here while it burns: wasmtime does that, and a caller's remaining fuel is lent to the tool that it
+//! calls. Everything else that a task shares is reserved before an effect happens, all of its costs or none, and a
+//! reservation that is dropped gives back what it took.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::grant::Limits;
+use crate::task::Usage;
+
+/// A limit that the whole task shares. When it is spent, the task ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// `fuel`: wasmtime fuel.
+    Fuel,
+    /// `wall-time`: milliseconds.
+    WallTime,
+    /// `tool-calls`: dispatched calls.
+    ToolCalls,
+    /// `effects`: effects that were asked for.
+    Effects,
+    /// `output`: bytes of the task's result.
+    Output,
+    /// `log`: bytes of log lines.
+    Log,
+}
+
+impl Limit {
+    /// Its key in `[limits]` of a grant manifest.
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::Fuel => "fuel",
+            Self::WallTime => "wall-time",
+            Self::ToolCalls => "tool-calls",
+            Self::Effects => "effects",
+            Self::Output => "output",
+            Self::Log => "log",
+        }
+    }
+
+    /// What its numbers count.
+    pub fn unit(self) -> &'static str {
+        match self {
+            Self::Fuel => "units of fuel",
+            Self::WallTime => "ms",
+            Self::ToolCalls => "calls",
+            Self::Effects => "effects",
+            Self::Output | Self::Log => "bytes",
+        }
+    }
+}
+
+/// A limit was spent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the limit `{}` is spent: {used} of {allowed} {}", .limit.key(), .limit.unit())]
+pub struct Exhausted {
+    /// Which one.
+    pub limit: Limit,
+    /// What the task used, or asked for.
+    pub used: u64,
+    /// What its grant allows.
+    pub allowed: u64,
+}
+
+/// What one effect takes from the budget.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cost {
+    /// Calls of tools.
+    pub tool_calls: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Spent {
+    effects: u64,
+    refusals: u64,
+    tool_calls: u64,
+    output: u64,
+    log: u64,
+    memory_peak: u64,
+}
+
+/// The budget of a task and all its calls.
+#[derive(Debug)]
+pub struct Budget {
+    limits: Limits,
+    spent: Mutex<Spent>,
+}
+
+impl Budget {
+    /// A fresh budget.
+    pub fn new(limits: Limits) -> Arc<Self> {
+        Arc::new(Self { limits, spent: Mutex::default() })
+    }
+
+    /// The limits that it was made of.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Counts one effect that is asked for, whatever will become of it.
+    ///
+    /// # Errors
+    /// When the task has asked for as many as it may.
+    pub fn attempt(&self) -> Result<(), Exhausted> {
+        let spent = &mut *self.lock();
+        take(Limit::Effects, &mut spent.effects, 1, self.limits.effects)
+    }
+
+    /// Counts one refusal.
+    pub fn refused(&self) {
+        self.lock().refusals += 1;
+    }
+
+    /// Takes all of a cost, or nothing. What was taken is given back unless [`Reservation::keep`] is called.
+    ///
+    /// # Errors
+    /// When some limit has not enough left.
+    pub fn reserve(self: &Arc<Self>, cost: Cost) -> Result<Reservation, Exhausted> {
+        take(Limit::ToolCalls, &mut self.lock().tool_calls, cost.tool_calls, self.limits.tool_calls)?;
+        Ok(Reservation { budget: Arc::clone(self), cost })
+    }
+
+    /// Counts bytes of log lines.
+    ///
+    /// # Errors
+    /// When the task has written as many as it may.
+    pub fn log(&self, bytes: u64) -> Result<(), Exhausted> {
+        take(Limit::Log, &mut self.lock().log, bytes, self.limits.log)
+    }
+
+    /// Counts bytes of the task's result.
+    ///
+    /// # Errors
+    /// When it is longer than it may be.
+    pub fn output(&self, bytes: u64) -> Result<(), Exhausted> {
+        take(Limit::Output, &mut self.lock().output, bytes, self.limits.output)
+    }
+
+    /// Notes the size of a linear memory, in bytes.
+    pub fn memory(&self, bytes: u64) {
+        let mut spent = self.lock();
+        spent.memory_peak = spent.memory_peak.max(bytes);
+    }
+
+    /// What has been consumed, but for fuel and time.
+    pub fn usage(&self) -> Usage {
+        let spent = self.lock();
+        Usage {
+            memory_peak_bytes: spent.memory_peak,
+            tool_calls: spent.tool_calls,
+            effects: spent.effects,
+            refusals: spent.refusals,
+            ..Usage::default()
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Spent> {
+        self.spent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn take(limit: Limit, counter: &mut u64, amount: u64, allowed: u64) -> Result<(), Exhausted> {
+    let used = counter.saturating_add(amount);
+    if used > allowed {
+        return Err(Exhausted { limit, used, allowed });
+    }
+    *counter = used;
+    Ok(())
+}
+
+/// What an effect has taken from a budget. Dropped, it gives it back.
+#[derive(Debug)]
+#[must_use = "a reservation that is dropped gives back what it took"]
+pub struct Reservation {
+    budget: Arc<Budget>,
+    cost: Cost,
+}
+
+impl Reservation {
+    /// The effect goes on: what was taken stays taken.
+    pub fn keep(mut self) {
+        self.cost = Cost::default();
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.budget.lock().tool_calls -= self.cost.tool_calls;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn budget(tool_calls: u64) -> Arc<Budget> {
+        Budget::new(Limits { tool_calls, ..Limits::default() })
+    }
+
+    #[test]
+    fn a_dropped_reservation_gives_back() {
+        let budget = budget(1);
+        drop(budget.reserve(Cost { tool_calls: 1 }).unwrap());
+        budget.reserve(Cost { tool_calls: 1 }).unwrap().keep();
+        let spent = budget.reserve(Cost { tool_calls: 1 }).unwrap_err();
+        assert_eq!(spent, Exhausted { limit: Limit::ToolCalls, used: 2, allowed: 1 });
+        assert_eq!(spent.to_string(), "the limit `tool-calls` is spent: 2 of 1 calls");
+    }
+
+    proptest! {
+        /// Whatever several threads keep and drop, what is kept is what is counted, and never more than is allowed.
+        #[test]
+        fn budgets_are_conserved_under_concurrency(
+            allowed in 0_u64..40,
+            plans in proptest::collection::vec(proptest::collection::vec((0_u64..5, any::<bool>()), 0..20), 1..4),
+        ) {
+            let budget = budget(allowed);
+            let kept: u64 = std::thread::scope(|scope| {
+                let threads: Vec<_> = plans
+                    .iter()
+                    .map(|plan| {
+                        let budget = Arc::clone(&budget);
+                        scope.spawn(move || {
+                            let mut kept = 0;
+                            for (tool_calls, keep) in plan {
+                                if let Ok(reservation) = budget.reserve(Cost { tool_calls: *tool_calls })
+                                    && *keep
+                                {
+                                    kept += tool_calls;
+                                    reservation.keep();
+                                }
+                            }
+                            kept
+                        })
+                    })
+                    .collect();
+                threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+            });
+            prop_assert_eq!(budget.usage().tool_calls, kept);
+            prop_assert!(kept <= allowed);
+        }
+    }
+}

@@ -1,0 +1,404 @@
+//! Capabilities: the kinds of power that a task may be given, and the registry of them.
+//!
+//! A capability is one file under `capability/`, one key of the grant manifest, one fragment of the policy schema, one
+//! set of WIT interfaces. To add one, write its file and add its row to [`REGISTRY`]; nothing else changes.
+//!
+//! Host code of a capability works on a [`Scope`]: its own state, its guard, the table of handles. It cannot name
+//! another's. What is not granted is either absent from the linker or, for the interfaces that every language runtime
+//! drags in, there in a *powerless* form ([`Capability::powerless`]).
+
+pub mod clock;
+pub mod env;
+pub mod filesystem;
+pub mod powerless;
+pub mod random;
+pub mod state;
+pub mod stdio;
+pub mod switch;
+pub mod tools;
+
+use std::any::{Any, TypeId};
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::marker::PhantomData;
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+use toml::Spanned;
+use toml::de::DeValue;
+use wasmtime::component::{HasData, Linker, ResourceTable};
+
+use crate::gate::{Actor, Denied, Gate, Guard};
+use crate::manifest::{Section, Sections};
+use crate::recorder::Border;
+use crate::task::Seeds;
+
+/// All capabilities, in the order of DESIGN's table.
+pub static REGISTRY: &[&dyn Registered] = &[
+    &Row::<filesystem::Filesystem>::NEW,
+    &Row::<env::Env>::NEW,
+    &Row::<clock::Clock>::NEW,
+    &Row::<random::Random>::NEW,
+    &Row::<stdio::Stdio>::NEW,
+    &Row::<state::State>::NEW,
+    &Row::<tools::Tools>::NEW,
+];
+
+/// The registry as the vocabulary of manifests.
+pub fn vocabulary() -> Vec<&'static dyn Section> {
+    REGISTRY.iter().map(|row| *row as &dyn Section).collect()
+}
+
+/// The capabilities' fragments of the policy schema.
+pub fn schema() -> Vec<&'static str> {
+    REGISTRY.iter().map(|row| row.schema()).collect()
+}
+
+/// One kind of power that a task may be given.
+pub trait Capability: Sized + Send + Sync + 'static {
+    /// Names the grant section, the module and the policy actions.
+    const NAME: &'static str;
+    /// What it is for, in a few words.
+    const SUMMARY: &'static str;
+    /// Its actions, `NAME.verb`; each stands in [`Self::SCHEMA`].
+    const ACTIONS: &'static [&'static str];
+    /// The WIT interfaces that it links, without versions.
+    const INTERFACES: &'static [&'static str];
+    /// Its entities and actions, in Cedar's schema syntax.
+    const SCHEMA: &'static str;
+    /// Whether its interfaces are there, without power, when it is not granted.
+    const POWERLESS: bool = false;
+    /// Its section of the grant manifest.
+    type Grant: DeserializeOwned + Send + Sync;
+    /// Its section of a bundle's requests.
+    type Request: DeserializeOwned + Send + Sync;
+    /// What one store holds of it while it runs.
+    type State: Send;
+
+    /// Makes relative host paths absolute: they are relative to the manifest's folder.
+    fn locate(_grant: &mut Self::Grant, _base: &Path) {}
+    /// The tools that a section names, with their places.
+    fn tools_of(_names: Names<'_, Self>) -> Vec<Spanned<String>> {
+        Vec::new()
+    }
+    /// What a grant gives, one line for each power: `read /documents`.
+    fn given(grant: &Self::Grant) -> Vec<String>;
+    /// What a bundle asks for, in the same words.
+    fn asked(request: &Self::Request) -> Vec<String>;
+    /// Why it asks.
+    fn reason(request: &Self::Request) -> &str;
+    /// The part of the grant that was asked for; none when nothing is left.
+    fn narrow(grant: &Self::Grant, request: &Self::Request) -> Option<Self::Grant>;
+    /// What stands in a store when it is not granted; some where [`Self::POWERLESS`], else none.
+    fn powerless(_setting: &Setting<'_>) -> Option<Self::State> {
+        None
+    }
+    /// Opens what is granted, for one store.
+    fn open(
+        guard: Guard<'_, Self::Grant>,
+        setting: &Setting<'_>,
+    ) -> impl Future<Output = Result<Self::State, OpenError>> + Send;
+    /// Adds its imports, and no others.
+    ///
+    /// # Errors
+    /// When an interface is defined twice, which is a bug.
+    fn link(linker: &mut Linker<TaskState>) -> wasmtime::Result<()>;
+}
+
+/// A section that may name tools.
+pub enum Names<'a, C: Capability> {
+    /// Of a grant manifest.
+    Grant(&'a C::Grant),
+    /// Of a bundle's requests.
+    Request(&'a C::Request),
+}
+
+/// Why a granted capability could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The gate refused one of its effects, or the task's budget is spent.
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    /// The world did not give what the grant names.
+    #[error("{what}")]
+    Unavailable {
+        /// What could not be opened, for the operator.
+        what: String,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+impl crate::gate::Failure for OpenError {}
+
+/// What the outside of the host offers capabilities: implemented in `edge/` and `runtime.rs`, wired in one place.
+#[derive(Clone)]
+pub struct Ports {
+    /// Keeps state.
+    pub store: Arc<dyn state::Store>,
+    /// Opens folders.
+    pub folders: Arc<dyn filesystem::Folders>,
+    /// Takes log lines.
+    pub log: Arc<dyn stdio::Log>,
+    /// Runs tools.
+    pub spawn: Arc<dyn tools::Spawn>,
+}
+
+/// Where a store is being set up.
+pub struct Setting<'a> {
+    /// The outside.
+    pub ports: &'a Ports,
+    /// The bundle's name: namespaces of state are its own.
+    pub bundle: &'a str,
+    /// What the task's randomness grows from.
+    pub seeds: &'a Seeds,
+    /// The task's gate.
+    pub gate: &'a Arc<Gate>,
+    /// Who will run in the store.
+    pub actor: &'a Arc<Actor>,
+}
+
+/// The data of a store.
+pub struct TaskState {
+    gate: Arc<Gate>,
+    actor: Arc<Actor>,
+    grants: Arc<Sections>,
+    states: BTreeMap<TypeId, Box<dyn Any + Send>>,
+    border: Border,
+    /// Handles that the guest holds.
+    pub(crate) table: ResourceTable,
+    /// Memory, tables and instances that the store may have.
+    pub(crate) limiter: crate::engine::Limiter,
+    pub(crate) powerless: powerless::Context,
+}
+
+impl TaskState {
+    /// Opens every capability that `grants` lists, and puts the others' powerless forms in place.
+    ///
+    /// # Errors
+    /// When the gate refuses an effect at start, or something granted is not there.
+    pub(crate) async fn open(
+        setting: Setting<'_>,
+        grants: &Arc<Sections>,
+        limiter: crate::engine::Limiter,
+    ) -> Result<Self, OpenError> {
+        let mut states = BTreeMap::new();
+        for row in REGISTRY {
+            if let Some((id, state)) = row.open(grants, &setting).await? {
+                states.insert(id, state);
+            }
+        }
+        let handles = setting.gate.budget.limits().handles;
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(usize::try_from(handles).unwrap_or(usize::MAX));
+        Ok(Self {
+            gate: Arc::clone(setting.gate),
+            actor: Arc::clone(setting.actor),
+            grants: Arc::clone(grants),
+            states,
+            border: Border::default(),
+            table,
+            limiter,
+            powerless: powerless::Context::new(),
+        })
+    }
+
+    /// Who runs in this store.
+    pub fn actor(&self) -> &Arc<Actor> {
+        &self.actor
+    }
+
+    /// The task's gate.
+    pub fn gate(&self) -> &Arc<Gate> {
+        &self.gate
+    }
+
+    /// The guest crosses the import border to reach capability `C`.
+    #[expect(clippy::expect_used, reason = "INVARIANT: an interface is linked only where its state was opened")]
+    pub(crate) fn scope<C: Capability>(&mut self) -> Scope<'_, C> {
+        let import = self.border.cross();
+        let guard = Guard::new(&self.gate, &self.actor, self.grants.get::<C::Grant>(C::NAME), import);
+        let state = self.states.get_mut(&TypeId::of::<C>()).and_then(|state| state.downcast_mut::<C::State>());
+        Scope { guard, host: state.expect("an opened state"), table: &mut self.table }
+    }
+
+    /// As [`Self::scope`], for host code that needs the store besides: what a guard is made of, apart from the store.
+    #[expect(clippy::expect_used, reason = "INVARIANT: an interface is linked only where its state was opened")]
+    pub(crate) fn detached<C: Capability>(&mut self) -> (Guarded, &mut C::State) {
+        let guarded = Guarded {
+            gate: Arc::clone(&self.gate),
+            actor: Arc::clone(&self.actor),
+            grants: Arc::clone(&self.grants),
+            import: self.border.cross(),
+        };
+        let state = self.states.get_mut(&TypeId::of::<C>()).and_then(|state| state.downcast_mut::<C::State>());
+        (guarded, state.expect("an opened state"))
+    }
+
+    /// The guest crosses the import border to reach what carries no authority.
+    pub(crate) fn cross(&mut self) -> &mut Self {
+        self.border.cross();
+        self
+    }
+}
+
+/// What a guard is made of.
+pub(crate) struct Guarded {
+    gate: Arc<Gate>,
+    actor: Arc<Actor>,
+    grants: Arc<Sections>,
+    import: u64,
+}
+
+impl Guarded {
+    pub(crate) fn guard<C: Capability>(&self) -> Guard<'_, C::Grant> {
+        Guard::new(&self.gate, &self.actor, self.grants.get::<C::Grant>(C::NAME), self.import)
+    }
+}
+
+/// What host code of one capability sees: its own guard and state, and the guest's handles.
+pub struct Scope<'a, C: Capability> {
+    /// Asks the gate.
+    pub guard: Guard<'a, C::Grant>,
+    /// This capability's state in this store.
+    pub host: &'a mut C::State,
+    /// The guest's handles.
+    pub table: &'a mut ResourceTable,
+}
+
+/// Names [`Scope`] to wasmtime: `add_to_linker::<_, Lens<C>>(linker, TaskState::scope::<C>)`.
+pub struct Lens<C>(PhantomData<C>);
+
+impl<C: Capability> HasData for Lens<C> {
+    type Data<'a> = Scope<'a, C>;
+}
+
+/// A capability's state, with the type that it belongs to.
+type Opened = Option<(TypeId, Box<dyn Any + Send>)>;
+
+/// A capability whose types are forgotten.
+pub trait Registered: Section {
+    /// [`Capability::SUMMARY`].
+    fn summary(&self) -> &'static str;
+    /// [`Capability::ACTIONS`].
+    fn actions(&self) -> &'static [&'static str];
+    /// [`Capability::INTERFACES`].
+    fn interfaces(&self) -> &'static [&'static str];
+    /// [`Capability::SCHEMA`].
+    fn schema(&self) -> &'static str;
+    /// [`Capability::POWERLESS`].
+    fn is_powerless(&self) -> bool;
+    /// [`Capability::given`].
+    fn given(&self, grants: &Sections) -> Vec<String>;
+    /// [`Capability::asked`].
+    fn asked(&self, requests: &Sections) -> Vec<String>;
+    /// [`Capability::reason`].
+    fn reason<'a>(&self, requests: &'a Sections) -> &'a str;
+    /// [`Capability::narrow`], for a whole component.
+    fn narrow(&self, grants: &Sections, requests: &Sections) -> Option<Arc<dyn Any + Send + Sync>>;
+    /// [`Capability::open`] where it is granted, [`Capability::powerless`] where not.
+    fn open<'a>(
+        &'a self,
+        grants: &'a Sections,
+        setting: &'a Setting<'a>,
+    ) -> Pin<Box<dyn Future<Output = Result<Opened, OpenError>> + Send + 'a>>;
+    /// [`Capability::link`].
+    ///
+    /// # Errors
+    /// When an interface is defined twice, which is a bug.
+    fn link(&self, linker: &mut Linker<TaskState>) -> wasmtime::Result<()>;
+}
+
+struct Row<C>(PhantomData<fn() -> C>);
+
+impl<C> Row<C> {
+    const NEW: Self = Self(PhantomData);
+}
+
+impl<C: Capability> Section for Row<C> {
+    fn key(&self) -> &'static str {
+        C::NAME
+    }
+
+    fn grant(&self, value: Spanned<DeValue<'_>>, base: &Path) -> Result<Box<dyn Any + Send + Sync>, toml::de::Error> {
+        let mut grant: C::Grant = crate::manifest::read(value)?;
+        C::locate(&mut grant, base);
+        Ok(Box::new(grant))
+    }
+
+    fn request(&self, value: Spanned<DeValue<'_>>) -> Result<Box<dyn Any + Send + Sync>, toml::de::Error> {
+        Ok(Box::new(crate::manifest::read::<C::Request>(value)?))
+    }
+
+    fn tools_in_grant(&self, grant: &dyn Any) -> Vec<Spanned<String>> {
+        grant.downcast_ref().map(|grant| C::tools_of(Names::Grant(grant))).unwrap_or_default()
+    }
+
+    fn tools_in_request(&self, request: &dyn Any) -> Vec<Spanned<String>> {
+        request.downcast_ref().map(|request| C::tools_of(Names::Request(request))).unwrap_or_default()
+    }
+}
+
+impl<C: Capability> Registered for Row<C> {
+    fn summary(&self) -> &'static str {
+        C::SUMMARY
+    }
+
+    fn actions(&self) -> &'static [&'static str] {
+        C::ACTIONS
+    }
+
+    fn interfaces(&self) -> &'static [&'static str] {
+        C::INTERFACES
+    }
+
+    fn schema(&self) -> &'static str {
+        C::SCHEMA
+    }
+
+    fn is_powerless(&self) -> bool {
+        C::POWERLESS
+    }
+
+    fn given(&self, grants: &Sections) -> Vec<String> {
+        grants.get::<C::Grant>(C::NAME).map(C::given).unwrap_or_default()
+    }
+
+    fn asked(&self, requests: &Sections) -> Vec<String> {
+        requests.get::<C::Request>(C::NAME).map(C::asked).unwrap_or_default()
+    }
+
+    fn reason<'a>(&self, requests: &'a Sections) -> &'a str {
+        requests.get::<C::Request>(C::NAME).map(C::reason).unwrap_or_default()
+    }
+
+    fn narrow(&self, grants: &Sections, requests: &Sections) -> Option<Arc<dyn Any + Send + Sync>> {
+        let grant = grants.get::<C::Grant>(C::NAME)?;
+        let request = requests.get::<C::Request>(C::NAME)?;
+        C::narrow(grant, request).map(|grant| Arc::new(grant) as Arc<dyn Any + Send + Sync>)
+    }
+
+    fn open<'a>(
+        &'a self,
+        grants: &'a Sections,
+        setting: &'a Setting<'a>,
+    ) -> Pin<Box<dyn Future<Output = Result<Opened, OpenError>> + Send + 'a>> {
+        Box::pin(async move {
+            let state = match grants.get::<C::Grant>(C::NAME) {
+                Some(grant) => {
+                    let guard = Guard::new(setting.gate, setting.actor, Some(grant), 0);
+                    Some(C::open(guard, setting).await?)
+                }
+                None => C::powerless(setting),
+            };
+            Ok(state.map(|state| (TypeId::of::<C>(), Box::new(state) as Box<dyn Any + Send>)))
+        })
+    }
+
+    fn link(&self, linker: &mut Linker<TaskState>) -> wasmtime::Result<()> {
+        C::link(linker)
+    }
+}

@@ -1,0 +1,224 @@
+//! `clock`: the time of day, elapsed time, and waiting.
+//!
+//! Readings move only at effects, so that a task can be replayed; waiting is one. Not granted, a component reads the
+//! task's powerless clock, on which a wait is over at once and has moved the clock by its length.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use wasmtime::component::{Linker, Resource as Handle};
+use wasmtime_wasi::async_trait;
+use wasmtime_wasi::p2::bindings::clocks::wall_clock::{self, Datetime};
+use wasmtime_wasi::p2::{DynPollable, Pollable, subscribe};
+
+use super::switch::{Granted, Request};
+use super::{Capability, Lens, OpenError, Scope, Setting, TaskState};
+use crate::gate::{Denied, Durability, Effect, Failure, Guard};
+use crate::policy::{Attribute, Resource};
+use crate::task::Reading;
+
+mod bindings {
+    //! `wasi:clocks/monotonic-clock` with waits that can pass the gate.
+    wasmtime::component::bindgen!({
+        path: "wit",
+        inline: "package ambit:clock; world clock { import wasi:clocks/monotonic-clock@0.2.12; }",
+        imports: {
+            "wasi:clocks/monotonic-clock.subscribe-instant": async | trappable,
+            "wasi:clocks/monotonic-clock.subscribe-duration": async | trappable,
+            default: trappable,
+        },
+        with: { "wasi:io": wasmtime_wasi::p2::bindings::io },
+    });
+}
+use bindings::wasi::clocks::monotonic_clock;
+
+/// See the module.
+pub struct Clock;
+
+/// What a store holds: which of the task's clocks it reads.
+#[derive(Debug)]
+pub enum Source {
+    /// The real one.
+    Real,
+    /// The one that says nothing of the world.
+    Powerless,
+}
+
+/// A component waits.
+#[derive(Debug, Serialize)]
+struct Sleep {
+    milliseconds: u64,
+}
+
+impl Effect for Sleep {
+    type Grant = Granted;
+    const ACTION: &'static str = "clock.sleep";
+    const DURABILITY: Durability = Durability::Inside;
+
+    fn resource(&self) -> Resource {
+        Resource::new("Clock", "monotonic")
+    }
+
+    fn context(&self) -> Vec<(&'static str, Attribute)> {
+        vec![("milliseconds", Attribute::Long(self.milliseconds))]
+    }
+
+    fn covered(&self, _grant: &Granted) -> bool {
+        true
+    }
+}
+
+impl Capability for Clock {
+    const NAME: &'static str = "clock";
+    const SUMMARY: &'static str = "the time of day, elapsed time, waiting";
+    const ACTIONS: &'static [&'static str] = &["clock.sleep"];
+    const INTERFACES: &'static [&'static str] = &["wasi:clocks/wall-clock", "wasi:clocks/monotonic-clock"];
+    const SCHEMA: &'static str = "
+        entity Clock;
+        action \"clock.sleep\" appliesTo { principal: [Task], resource: [Clock], context: { milliseconds: Long } };
+    ";
+    const POWERLESS: bool = true;
+    type Grant = Granted;
+    type Request = Request;
+    type State = Source;
+
+    fn given(_grant: &Granted) -> Vec<String> {
+        vec!["time and waiting".to_owned()]
+    }
+
+    fn asked(_request: &Request) -> Vec<String> {
+        vec!["time and waiting".to_owned()]
+    }
+
+    fn reason(request: &Request) -> &str {
+        &request.reason
+    }
+
+    fn narrow(grant: &Granted, _request: &Request) -> Option<Granted> {
+        Some(*grant)
+    }
+
+    fn powerless(_setting: &Setting<'_>) -> Option<Source> {
+        Some(Source::Powerless)
+    }
+
+    async fn open(_guard: Guard<'_, Granted>, _setting: &Setting<'_>) -> Result<Source, OpenError> {
+        Ok(Source::Real)
+    }
+
+    fn link(linker: &mut Linker<TaskState>) -> wasmtime::Result<()> {
+        wall_clock::add_to_linker::<_, Lens<Self>>(linker, TaskState::scope::<Self>)?;
+        monotonic_clock::add_to_linker::<_, Lens<Self>>(linker, TaskState::scope::<Self>)
+    }
+}
+
+/// The steps in which guests are shown time, in nanoseconds: too coarse to time what the machine does.
+const RESOLUTION: u64 = 1_000_000;
+
+impl Scope<'_, Clock> {
+    fn reading(&self) -> Reading {
+        let clock = self.guard.clock();
+        match self.host {
+            Source::Real => clock.real(),
+            Source::Powerless => clock.powerless(),
+        }
+    }
+
+    fn nanoseconds(&self) -> u64 {
+        let now = u64::try_from(self.reading().monotonic.as_nanos()).unwrap_or(u64::MAX);
+        now - now % RESOLUTION
+    }
+
+    async fn wait(&mut self, nanoseconds: u64) -> wasmtime::Result<Handle<DynPollable>> {
+        let wait = Duration::from_nanos(nanoseconds);
+        let clock = Arc::clone(self.guard.clock());
+        let timer = match self.host {
+            Source::Powerless => {
+                let until = clock.powerless().monotonic.saturating_add(wait);
+                Timer { clock, until: Until::Powerless(until) }
+            }
+            Source::Real => {
+                let milliseconds = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+                let sleep = self.guard.run(Sleep { milliseconds }, async |permit| {
+                    permit.redeem();
+                    let until = tokio::time::Instant::now().checked_add(wait);
+                    Ok::<_, Trap>(Timer { clock, until: Until::Real(until) })
+                });
+                sleep.await.map_err(|Trap(denied)| wasmtime::Error::new(denied))?
+            }
+        };
+        let timer = self.table.push(timer)?;
+        subscribe(self.table, timer)
+    }
+}
+
+/// A refused wait ends the guest: the interface has no place for an error.
+struct Trap(Denied);
+
+impl From<Denied> for Trap {
+    fn from(denied: Denied) -> Self {
+        Self(denied)
+    }
+}
+
+impl Failure for Trap {}
+
+struct Timer {
+    clock: Arc<crate::task::Clock>,
+    until: Until,
+}
+
+enum Until {
+    /// None is later than can be told: for ever.
+    Real(Option<tokio::time::Instant>),
+    Powerless(Duration),
+}
+
+#[async_trait]
+impl Pollable for Timer {
+    async fn ready(&mut self) {
+        match self.until {
+            Until::Real(Some(until)) => {
+                tokio::time::sleep_until(until).await;
+                self.clock.tick();
+            }
+            Until::Real(None) => std::future::pending().await,
+            Until::Powerless(until) => {
+                self.clock.pass_powerless(until);
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+}
+
+impl monotonic_clock::Host for Scope<'_, Clock> {
+    fn now(&mut self) -> wasmtime::Result<u64> {
+        Ok(self.nanoseconds())
+    }
+
+    fn resolution(&mut self) -> wasmtime::Result<u64> {
+        Ok(RESOLUTION)
+    }
+
+    async fn subscribe_instant(&mut self, when: u64) -> wasmtime::Result<Handle<DynPollable>> {
+        let now = self.nanoseconds();
+        self.wait(when.saturating_sub(now)).await
+    }
+
+    async fn subscribe_duration(&mut self, when: u64) -> wasmtime::Result<Handle<DynPollable>> {
+        self.wait(when).await
+    }
+}
+
+impl wall_clock::Host for Scope<'_, Clock> {
+    fn now(&mut self) -> wasmtime::Result<Datetime> {
+        let wall = self.reading().wall;
+        let nanoseconds = wall.subsec_nanos();
+        Ok(Datetime { seconds: wall.as_secs(), nanoseconds: nanoseconds - nanoseconds % 1_000_000 })
+    }
+
+    fn resolution(&mut self) -> wasmtime::Result<Datetime> {
+        Ok(Datetime { seconds: 0, nanoseconds: 1_000_000 })
+    }
+}

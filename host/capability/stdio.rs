@@ -1,0 +1,190 @@
+//! `stdio`: log lines for the operator.
+//!
+//! What a component prints to stdout and stderr goes, line by line, to the operator's log, escaped and marked with the
+//! component's name; the bytes count against the task's `log` limit. Not granted, it is discarded, uncounted. Standard
+//! input is always closed.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use wasmtime::component::{Linker, Resource as Handle};
+use wasmtime_wasi::async_trait;
+use wasmtime_wasi::p2::bindings::cli::{stderr, stdout};
+use wasmtime_wasi::p2::{DynOutputStream, OutputStream, Pollable, StreamError, StreamResult};
+
+use super::switch::{Granted, Request};
+use super::{Capability, Lens, OpenError, Scope, Setting, TaskState};
+use crate::budget::Budget;
+use crate::gate::{Denied, Durability, Effect, Guard};
+use crate::policy::Resource;
+
+/// See the module.
+pub struct Stdio;
+
+/// Where log lines go.
+pub trait Log: Send + Sync {
+    /// Takes a line, escaped and without its end, of a component of a task.
+    fn line(&self, task: &str, component: &str, text: &str);
+}
+
+/// The longest line that is kept together, in bytes; a longer one goes on in the next.
+const LONGEST_LINE: usize = 1000;
+/// The bytes that one write may bring.
+const WRITE: usize = 64 << 10;
+
+/// A component's output is connected to the operator's log.
+#[derive(Debug, Serialize)]
+struct Open;
+
+impl Effect for Open {
+    type Grant = Granted;
+    const ACTION: &'static str = "stdio.open";
+    const DURABILITY: Durability = Durability::Inside;
+
+    fn resource(&self) -> Resource {
+        Resource::new("Log", "operator")
+    }
+
+    fn covered(&self, _grant: &Granted) -> bool {
+        true
+    }
+}
+
+/// What a store holds: where its lines go, if anywhere.
+pub struct Output(Option<Sink>);
+
+#[derive(Clone)]
+struct Sink {
+    log: Arc<dyn Log>,
+    budget: Arc<Budget>,
+    task: String,
+    component: String,
+}
+
+impl Capability for Stdio {
+    const NAME: &'static str = "stdio";
+    const SUMMARY: &'static str = "log lines for the operator";
+    const ACTIONS: &'static [&'static str] = &["stdio.open"];
+    const INTERFACES: &'static [&'static str] = &["wasi:cli/stdout", "wasi:cli/stderr"];
+    const SCHEMA: &'static str = "
+        entity Log;
+        action \"stdio.open\" appliesTo { principal: [Task], resource: [Log], context: {} };
+    ";
+    const POWERLESS: bool = true;
+    type Grant = Granted;
+    type Request = Request;
+    type State = Output;
+
+    fn given(_grant: &Granted) -> Vec<String> {
+        vec!["log lines".to_owned()]
+    }
+
+    fn asked(_request: &Request) -> Vec<String> {
+        vec!["log lines".to_owned()]
+    }
+
+    fn reason(request: &Request) -> &str {
+        &request.reason
+    }
+
+    fn narrow(grant: &Granted, _request: &Request) -> Option<Granted> {
+        Some(*grant)
+    }
+
+    fn powerless(_setting: &Setting<'_>) -> Option<Output> {
+        Some(Output(None))
+    }
+
+    async fn open(guard: Guard<'_, Granted>, setting: &Setting<'_>) -> Result<Output, OpenError> {
+        let open = guard.run(Open, async |permit| {
+            permit.redeem();
+            let principal = &guard.actor().principal;
+            Ok::<_, OpenError>(Output(Some(Sink {
+                log: Arc::clone(&setting.ports.log),
+                budget: Arc::clone(guard.budget()),
+                task: principal.task.clone(),
+                component: principal.component.clone(),
+            })))
+        });
+        open.await
+    }
+
+    fn link(linker: &mut Linker<TaskState>) -> wasmtime::Result<()> {
+        stdout::add_to_linker::<_, Lens<Self>>(linker, TaskState::scope::<Self>)?;
+        stderr::add_to_linker::<_, Lens<Self>>(linker, TaskState::scope::<Self>)
+    }
+}
+
+impl Scope<'_, Stdio> {
+    fn stream(&mut self) -> wasmtime::Result<Handle<DynOutputStream>> {
+        let stream: DynOutputStream = Box::new(Lines { sink: self.host.0.clone(), line: Vec::new() });
+        Ok(self.table.push(stream)?)
+    }
+}
+
+impl stdout::Host for Scope<'_, Stdio> {
+    fn get_stdout(&mut self) -> wasmtime::Result<Handle<DynOutputStream>> {
+        self.stream()
+    }
+}
+
+impl stderr::Host for Scope<'_, Stdio> {
+    fn get_stderr(&mut self) -> wasmtime::Result<Handle<DynOutputStream>> {
+        self.stream()
+    }
+}
+
+/// A stream that is cut into lines.
+struct Lines {
+    sink: Option<Sink>,
+    line: Vec<u8>,
+}
+
+impl Lines {
+    fn end_line(&mut self) {
+        let line = std::mem::take(&mut self.line);
+        if let Some(sink) = &self.sink {
+            let text = crate::audit::escaped(&String::from_utf8_lossy(&line));
+            sink.log.line(&sink.task, &sink.component, &text);
+        }
+    }
+}
+
+impl OutputStream for Lines {
+    fn write(&mut self, bytes: bytes::Bytes) -> StreamResult<()> {
+        let Some(sink) = &self.sink else { return Ok(()) };
+        let spent = sink.budget.log(bytes.len() as u64);
+        spent.map_err(|exhausted| StreamError::Trap(wasmtime::Error::new(Denied::Exhausted(exhausted))))?;
+        for byte in bytes {
+            match byte {
+                b'\n' => self.end_line(),
+                byte => self.line.push(byte),
+            }
+            if self.line.len() >= LONGEST_LINE {
+                self.end_line();
+            }
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        Ok(())
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        Ok(WRITE)
+    }
+}
+
+#[async_trait]
+impl Pollable for Lines {
+    async fn ready(&mut self) {}
+}
+
+impl Drop for Lines {
+    fn drop(&mut self) {
+        if !self.line.is_empty() {
+            self.end_line();
+        }
+    }
+}

@@ -1,0 +1,282 @@
+//! `tools`: calls to tool components, found by name.
+//!
+//! Every call is a task of its own, in a fresh store with the tool's own grant. It shares the budget of its caller: the
+//! caller's remaining fuel is lent to the call and what is left given back, also when the call is dropped. What a tool
+//! may call itself stands in its own grant; how deep that goes is the limit `tool-depth`.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use toml::Spanned;
+use wasmtime::StoreContextMut;
+use wasmtime::component::Linker;
+
+use super::{Capability, Names, OpenError, Setting, TaskState};
+use crate::budget::Cost;
+use crate::gate::{Code, Denied, Durability, Effect, Failure, Guard, Permit};
+use crate::policy::{Attribute, Resource};
+use crate::task::TaskId;
+use crate::tool::Function;
+
+mod bindings {
+    //! The types of `ambit:agent`.
+    wasmtime::component::bindgen!({ path: "wit", inline: "package ambit:types; world types { import ambit:agent/tools@0.1.0; }" });
+}
+use bindings::ambit::agent::tools as wit;
+pub(crate) use bindings::ambit::agent::types;
+
+/// See the module.
+pub struct Tools;
+
+/// `tools = ["search", "quote"]`
+#[derive(Clone, Debug, Deserialize)]
+pub struct Grant(Vec<Spanned<String>>);
+
+impl Grant {
+    /// The tools' names.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|name| name.get_ref().as_str())
+    }
+}
+
+/// `tools = { names = ["search", "quote"], reason = "…" }`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Request {
+    /// The tools that it calls.
+    names: Vec<Spanned<String>>,
+    /// Why.
+    #[serde(default)]
+    reason: String,
+}
+
+/// What a store holds: the tools that it may call, and how many calls it made.
+pub struct Opened {
+    spawn: Arc<dyn Spawn>,
+    calls: u32,
+}
+
+/// A function of a tool is called.
+#[derive(Debug, Serialize)]
+pub struct Call {
+    /// The tool's name in the bundle.
+    pub tool: String,
+    /// The function's name in the tool.
+    pub function: String,
+    /// The arguments, as canonical JSON.
+    pub arguments: String,
+    /// How deep the call is: 1 for the agent's own.
+    pub depth: u64,
+}
+
+impl Effect for Call {
+    type Grant = Grant;
+    const ACTION: &'static str = "tools.call";
+    const DURABILITY: Durability = Durability::Inside;
+
+    fn resource(&self) -> Resource {
+        Resource::new("Tool", format!("{}.{}", self.tool, self.function))
+            .with("tool", Attribute::String(self.tool.clone()))
+            .with("function", Attribute::String(self.function.clone()))
+    }
+
+    fn context(&self) -> Vec<(&'static str, Attribute)> {
+        vec![("depth", Attribute::Long(self.depth)), ("bytes", Attribute::Long(self.arguments.len() as u64))]
+    }
+
+    fn covered(&self, grant: &Grant) -> bool {
+        grant.names().any(|name| name == self.tool)
+    }
+
+    fn cost(&self) -> Cost {
+        Cost { tool_calls: 1 }
+    }
+}
+
+/// What a call gave: the value of its result, or of its `err`.
+pub type Answer = Result<serde_json::Value, serde_json::Value>;
+
+/// Why a call gave nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    /// The gate refused the call, or something that the call cannot go on without; or the task is at its end.
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    /// The tool broke down. The caller hears `kind`, which is in the host's words; `detail` is for the record.
+    #[error("{kind}")]
+    Trapped {
+        /// What happened.
+        kind: String,
+        /// What is known of it; the tool may have had a say in that.
+        detail: String,
+    },
+}
+
+impl Failure for CallError {
+    fn text(&self) -> &str {
+        if let Self::Trapped { detail, .. } = self { detail } else { "" }
+    }
+}
+
+/// Where a call's fuel comes from, and where what is left goes.
+pub trait Fuel: Send {
+    /// Takes all that is there.
+    fn take(&mut self) -> u64;
+    /// Puts back what is left.
+    fn give_back(&mut self, left: u64);
+}
+
+/// The caller's own fuel, while the caller waits.
+struct Lent<'a>(StoreContextMut<'a, TaskState>);
+
+impl Fuel for Lent<'_> {
+    fn take(&mut self) -> u64 {
+        let fuel = self.0.get_fuel().unwrap_or(0);
+        // Fuel is on in every engine of ambit's: setting it cannot fail.
+        let _ = self.0.set_fuel(0);
+        fuel
+    }
+
+    fn give_back(&mut self, left: u64) {
+        let _ = self.0.set_fuel(left);
+    }
+}
+
+/// Runs tools.
+pub trait Spawn: Send + Sync {
+    /// A tool's functions.
+    fn functions(&self, tool: &str) -> &[Arc<Function>];
+    /// Calls a function as the task `task`, with arguments that fit it.
+    fn call<'a>(
+        &'a self,
+        permit: Permit<Call>,
+        task: TaskId,
+        arguments: Vec<wasmtime::component::Val>,
+        fuel: &'a mut dyn Fuel,
+    ) -> Pin<Box<dyn Future<Output = Result<Answer, CallError>> + Send + 'a>>;
+}
+
+impl Capability for Tools {
+    const NAME: &'static str = "tools";
+    const SUMMARY: &'static str = "calls to tools of the bundle";
+    const ACTIONS: &'static [&'static str] = &["tools.call"];
+    const INTERFACES: &'static [&'static str] = &["ambit:agent/tools"];
+    const SCHEMA: &'static str = "
+        entity Tool { tool: String, function: String };
+        action \"tools.call\" appliesTo { principal: [Task], resource: [Tool], context: { depth: Long, bytes: Long } };
+    ";
+    type Grant = Grant;
+    type Request = Request;
+    type State = Opened;
+
+    fn tools_of(names: Names<'_, Self>) -> Vec<Spanned<String>> {
+        match names {
+            Names::Grant(grant) => grant.0.clone(),
+            Names::Request(request) => request.names.clone(),
+        }
+    }
+
+    fn given(grant: &Grant) -> Vec<String> {
+        grant.names().map(|name| format!("call {name}")).collect()
+    }
+
+    fn asked(request: &Request) -> Vec<String> {
+        request.names.iter().map(|name| format!("call {}", name.get_ref())).collect()
+    }
+
+    fn reason(request: &Request) -> &str {
+        &request.reason
+    }
+
+    fn narrow(grant: &Grant, request: &Request) -> Option<Grant> {
+        let asked = |name: &&Spanned<String>| request.names.iter().any(|asked| asked.get_ref() == name.get_ref());
+        let names: Vec<_> = grant.0.iter().filter(asked).cloned().collect();
+        (!names.is_empty()).then_some(Grant(names))
+    }
+
+    async fn open(_guard: Guard<'_, Grant>, setting: &Setting<'_>) -> Result<Opened, OpenError> {
+        Ok(Opened { spawn: Arc::clone(&setting.ports.spawn), calls: 0 })
+    }
+
+    fn link(linker: &mut Linker<TaskState>) -> wasmtime::Result<()> {
+        let mut instance = linker.instance("ambit:agent/tools@0.1.0")?;
+        instance.func_wrap("list", |mut store: StoreContextMut<'_, TaskState>, (): ()| Ok((list(&mut store),)))?;
+        instance.func_wrap_async("call", |store, (name, arguments): (String, String)| {
+            Box::new(async move { call(store, &name, &arguments).await.map(|answer| (answer,)) })
+        })
+    }
+}
+
+/// `list`: the granted tools' functions, by name.
+fn list(store: &mut StoreContextMut<'_, TaskState>) -> Vec<wit::Tool> {
+    let scope = store.data_mut().scope::<Tools>();
+    let mut tools: Vec<wit::Tool> = scope
+        .guard
+        .grant()
+        .into_iter()
+        .flat_map(Grant::names)
+        .flat_map(|tool| scope.host.spawn.functions(tool).iter().map(move |function| (tool, function)))
+        .map(|(tool, function)| wit::Tool {
+            name: format!("{tool}.{}", function.name()),
+            description: function.description().to_owned(),
+            parameters: function.parameters_schema().to_string(),
+            returns: function.result_schema().to_string(),
+        })
+        .collect();
+    tools.sort_by(|a, b| a.name.cmp(&b.name));
+    tools.dedup_by(|a, b| a.name == b.name);
+    tools
+}
+
+/// `call`. The outer error ends the guest.
+async fn call(
+    mut store: StoreContextMut<'_, TaskState>,
+    name: &str,
+    arguments: &str,
+) -> wasmtime::Result<Result<String, wit::Error>> {
+    let (guarded, opened) = store.data_mut().detached::<Tools>();
+    let guard = guarded.guard::<Tools>();
+    let actor = guard.actor();
+    let Some((tool, function)) = name.split_once('.') else { return Ok(Err(wit::Error::UnknownTool)) };
+    let Some(found) = opened.spawn.functions(tool).iter().find(|known| known.name() == function).cloned() else {
+        return Ok(Err(wit::Error::UnknownTool));
+    };
+    let task = actor.task.child(opened.calls + 1);
+    let spawn = Arc::clone(&opened.spawn);
+    let (values, canonical) = match found.arguments(arguments) {
+        Ok(values) => values,
+        Err(error) => return Ok(Err(wit::Error::InvalidArguments(error.to_string()))),
+    };
+    let depth = task.depth() as u64;
+    let call = Call { tool: tool.to_owned(), function: function.to_owned(), arguments: canonical, depth };
+    let deepest = guard.budget().limits().tool_depth;
+    let answer = if depth > deepest {
+        let why = format!("it would be {depth} calls deep, and `tool-depth` is {deepest}");
+        Err(CallError::Denied(guard.refuse(Code::NotGranted, &call, &why).await))
+    } else {
+        opened.calls += 1;
+        let mut fuel = Lent(store);
+        guard.run(call, async |permit| spawn.call(permit, task, values, &mut fuel).await).await
+    };
+    match answer {
+        Ok(Ok(value)) => Ok(Ok(value.to_string())),
+        Ok(Err(value)) => Ok(Err(wit::Error::Failed(value.to_string()))),
+        Err(CallError::Denied(Denied::Refused(refusal))) => Ok(Err(wit::Error::Refused(shown(refusal)))),
+        Err(CallError::Denied(denied)) => Err(wasmtime::Error::new(denied)),
+        Err(CallError::Trapped { kind, .. }) => Ok(Err(wit::Error::Trapped(kind))),
+    }
+}
+
+/// A refusal in the words of WIT.
+fn shown(refusal: crate::gate::Refusal) -> types::Refusal {
+    let code = match refusal.code {
+        Code::NotGranted => types::RefusalCode::NotGranted,
+        Code::Denied => types::RefusalCode::Denied,
+        Code::NeedsApproval => types::RefusalCode::NeedsApproval,
+        Code::Quota => types::RefusalCode::Quota,
+        Code::Unavailable => types::RefusalCode::Unavailable,
+    };
+    types::Refusal { code, record: refusal.record }
+}

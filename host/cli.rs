@@ -1,0 +1,232 @@
+//! The command line: what can be asked of ambit, and with what exit code it answers.
+//!
+//! | code | means |
+//! | --- | --- |
+//! | 0 | done |
+//! | 1 | the agent failed or broke down; a check found something wrong |
+//! | 2 | the command line, a manifest or a policy is wrong |
+//! | 3 | refused by the grant or a policy |
+//! | 4 | waits for approval |
+//! | 5 | a limit was spent |
+//! | 70 | ambit itself failed |
+//! | 130 | stopped by the operator |
+//!
+//! Data goes to stdout, talk to stderr.
+
+mod audit;
+mod call;
+mod check;
+mod inspect;
+mod output;
+mod run;
+mod task;
+
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
+use miette::Diagnostic;
+
+use crate::task::Status;
+
+/// Runs AI agents that nobody has to trust: every agent and every tool is a WebAssembly component in a store of its own,
+/// and everything that it does to the outside passes one gate.
+#[derive(Parser)]
+#[command(name = "ambit", version = crate::VERSION, max_term_width = 100)]
+#[command(after_help = "Exit codes: 0 done, 1 the agent failed, 2 usage or manifest, 3 refused by grant or policy, \
+    4 waits for approval, 5 a limit was spent, 70 ambit failed, 130 stopped by the operator.")]
+struct Arguments {
+    /// The folder in which ambit keeps records, state and compiled components [default: the user's data folder]
+    #[arg(long, global = true, value_name = "DIR", env = "AMBIT_HOME")]
+    home: Option<PathBuf>,
+    /// How results are written to stdout
+    #[arg(long, global = true, value_enum, default_value_t = Format::Human)]
+    format: Format,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people
+    Human,
+    /// For programs: one JSON value
+    Json,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Run a bundle's agent on an input, under a policy folder
+    Run(run::Arguments),
+    /// Show what a bundle requests beside what it is granted
+    Check(check::Arguments),
+    /// Show what a component exports as tools, what it imports, and the grant keys that it would need
+    Inspect(inspect::Arguments),
+    /// Call one function of a component, alone
+    Call(call::Arguments),
+    /// List tasks, or show one
+    #[command(subcommand)]
+    Task(task::Verb),
+    /// Show or verify the audit log
+    #[command(subcommand)]
+    Audit(audit::Verb),
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Compile the component on standard input to standard output
+    #[command(name = crate::engine::COMPILE, hide = true)]
+    Compile,
+}
+
+/// What every verb is given.
+struct Context {
+    home: Option<PathBuf>,
+    format: Format,
+}
+
+impl Context {
+    fn host(&self) -> Result<crate::front::Host, Failure> {
+        Ok(crate::front::Host::open(self.home.as_deref(), &this_program()?)?)
+    }
+}
+
+/// A verb that could not do its work.
+enum Failure {
+    /// The operator can put it right: exit code 2.
+    Usage(miette::Report),
+    /// Ambit or its machine failed: exit code 70.
+    Host(miette::Report),
+    /// Nobody reads any more: what was asked for is of no use to anybody.
+    ReaderGone,
+}
+
+impl From<crate::manifest::ManifestError> for Failure {
+    fn from(error: crate::manifest::ManifestError) -> Self {
+        Self::Usage(error.into())
+    }
+}
+
+impl From<crate::front::FrontError> for Failure {
+    fn from(error: crate::front::FrontError) -> Self {
+        use crate::config::ConfigError::{Home, NoHome};
+        match error {
+            crate::front::FrontError::Config(error @ (NoHome | Home { .. })) => Self::Usage(error.into()),
+            error => Self::Host(error.into()),
+        }
+    }
+}
+
+impl From<crate::edge::database::DatabaseError> for Failure {
+    fn from(error: crate::edge::database::DatabaseError) -> Self {
+        Self::Host(error.into())
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        if error.kind() == std::io::ErrorKind::BrokenPipe {
+            return Self::ReaderGone;
+        }
+        Self::Host(miette::miette!("cannot write the answer: {error}"))
+    }
+}
+
+impl Failure {
+    fn usage(error: impl Diagnostic + Send + Sync + 'static) -> Self {
+        Self::Usage(error.into())
+    }
+}
+
+/// A mistake on the command line.
+#[derive(Debug, thiserror::Error, Diagnostic)]
+#[error("{message}")]
+struct Mistake {
+    message: String,
+    #[help]
+    help: String,
+}
+
+impl Mistake {
+    fn new(message: impl Into<String>, help: impl Into<String>) -> Failure {
+        Failure::usage(Self { message: message.into(), help: help.into() })
+    }
+}
+
+/// Does what the command line says.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let Arguments { home, format, verb } = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help goes to stdout and is no mistake; what cannot be printed cannot be said.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    output::set_up_diagnostics();
+    let context = Context { home, format };
+    let done = match verb {
+        Verb::Run(arguments) => run::run(&context, arguments),
+        Verb::Check(arguments) => check::check(&context, &arguments),
+        Verb::Inspect(arguments) => inspect::inspect(&context, &arguments),
+        Verb::Call(arguments) => call::call(&context, arguments),
+        Verb::Task(verb) => task::task(&context, &verb),
+        Verb::Audit(verb) => audit::audit(&context, &verb),
+        Verb::Completions { shell } => completions(shell),
+        Verb::Compile => return compile(),
+    };
+    match done {
+        Ok(code) => code,
+        Err(Failure::Usage(report)) => {
+            output::complain(&report);
+            ExitCode::from(2)
+        }
+        Err(Failure::Host(report)) => {
+            output::complain(&report);
+            ExitCode::from(70)
+        }
+        Err(Failure::ReaderGone) => ExitCode::SUCCESS,
+    }
+}
+
+fn completions(shell: clap_complete::Shell) -> Result<ExitCode, Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Arguments::command(), "ambit", &mut script);
+    std::io::stdout().write_all(&script)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The compiler process. What it says on stderr becomes part of the error of the process that started it.
+fn compile() -> ExitCode {
+    match crate::engine::compile_here() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let mut stderr = std::io::stderr();
+            let source = std::error::Error::source(&error).map(|source| format!(": {source}")).unwrap_or_default();
+            // Nobody else can be told.
+            let _ = writeln!(stderr, "{error}{source}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The file of this program, which is also the compiler.
+#[expect(clippy::disallowed_methods, reason = "the command line knows its own program")]
+fn this_program() -> Result<PathBuf, Failure> {
+    std::env::current_exe().map_err(|error| Failure::Host(miette::miette!("cannot find ambit's own program: {error}")))
+}
+
+/// The exit code that tells how a task ended.
+fn exit_code(status: Status) -> ExitCode {
+    ExitCode::from(match status {
+        Status::Succeeded => 0,
+        Status::Failed | Status::Trapped => 1,
+        Status::Refused => 3,
+        Status::Exhausted => 5,
+        Status::Unknown => 70,
+        Status::Cancelled => 130,
+    })
+}

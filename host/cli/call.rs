@@ -1,0 +1,86 @@
+//! `ambit call`: an author tries one function of one component, alone.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use super::{Context, Failure, Mistake, run};
+use crate::bundle::{ComponentSource, open_folder};
+use crate::capability;
+use crate::front::{Job, Work};
+use crate::grant::Manifest;
+use crate::policy::Policy;
+use crate::task::Seed;
+
+/// What a component may do that is tried without a grant: be heard.
+const NO_GRANT: &str = "bundle = \"call\"\n[tools.call]\nstdio = true\n";
+
+#[derive(clap::Args)]
+pub(super) struct Arguments {
+    /// The component's file
+    component: PathBuf,
+    /// The function's name, as `ambit inspect` shows it
+    function: String,
+    /// The arguments: a JSON object with one property for each parameter
+    #[arg(default_value = "{}")]
+    arguments: String,
+    /// A grant manifest: the component gets what its [tools.NAME] lists, NAME being the component's file name without
+    /// `.wasm`; without one it can do nothing but print
+    #[arg(long, value_name = "FILE")]
+    grant: Option<PathBuf>,
+    /// What all randomness grows from
+    #[arg(long, value_name = "TEXT")]
+    seed: Option<String>,
+}
+
+pub(super) fn call(context: &Context, arguments: Arguments) -> Result<ExitCode, Failure> {
+    let tool = component(&arguments.component)?;
+    let (manifest, name) = match &arguments.grant {
+        Some(path) => (manifest(path)?, tool.name.to_string()),
+        None => (Manifest::parse(NO_GRANT, Path::new("no grant"), &capability::vocabulary())?, "call".to_owned()),
+    };
+    let Some(grant) = manifest.tools.get(name.as_str()) else {
+        return Err(Mistake::new(
+            format!("the grant manifest has no section [tools.{name}]"),
+            format!("add it, or rename the component's file to one of: {}", known(&manifest)),
+        ));
+    };
+    let job = Job {
+        grant: manifest.digest,
+        limits: manifest.limits.clone(),
+        policy: Policy::built_in(&capability::schema())?,
+        seed: arguments.seed.map(|seed| Seed::of(&[seed.as_bytes()])),
+        work: Work::Function {
+            tool: Box::new(tool),
+            grants: grant.sections.clone(),
+            function: arguments.function,
+            arguments: arguments.arguments,
+        },
+    };
+    run::carry_out(context, job)
+}
+
+fn known(manifest: &Manifest) -> String {
+    manifest.tools.keys().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn manifest(path: &Path) -> Result<Manifest, Failure> {
+    let (folder, file) = split(path)?;
+    Ok(Manifest::open(&open_folder(folder)?, file, folder, &capability::vocabulary())?)
+}
+
+/// A component by its file name.
+pub(super) fn component(path: &Path) -> Result<ComponentSource, Failure> {
+    let (folder, file) = split(path)?;
+    ComponentSource::alone(&open_folder(folder)?, file).map_err(|error| {
+        let help = miette::Diagnostic::help(&error).map(|help| help.to_string()).unwrap_or_default();
+        Mistake::new(format!("`{}`: {error}", path.display()), help)
+    })
+}
+
+/// A path's folder and file name.
+fn split(path: &Path) -> Result<(&Path, &Path), Failure> {
+    let missing = || Mistake::new(format!("`{}` is no file", path.display()), "name a file");
+    let file = path.file_name().ok_or_else(missing)?;
+    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    Ok((folder, Path::new(file)))
+}

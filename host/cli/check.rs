@@ -1,0 +1,171 @@
+//! `ambit check`: what a bundle requests beside what it is granted.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use serde::Serialize;
+
+use super::run::Loaded;
+use super::{Context, Failure, Format, output};
+use crate::bundle::{ComponentSource, open_folder};
+use crate::capability::{REGISTRY, Registered};
+use crate::grant::{GRANT_FILE, Manifest};
+use crate::manifest::Sections;
+use crate::runtime::plan::{LoadRefusal, Plan};
+
+#[derive(clap::Args)]
+pub(super) struct Arguments {
+    /// The bundle's folder
+    bundle: PathBuf,
+    /// The folder with grants.toml and the *.cedar rules
+    #[arg(long, value_name = "DIR")]
+    policy: PathBuf,
+    /// Write the components' digests into grants.toml, so that other components are refused
+    #[arg(long)]
+    pin: bool,
+}
+
+/// What was found.
+#[derive(Serialize)]
+struct Findings {
+    bundle: String,
+    policy: &'static str,
+    powers: Vec<Power>,
+    pins: Vec<Pin>,
+    refused: Option<Refused>,
+}
+
+/// One power of one component.
+#[derive(Serialize)]
+struct Power {
+    component: String,
+    key: &'static str,
+    power: String,
+    /// `granted`, `refused` (requested, not granted) or `unused` (granted, not requested).
+    standing: &'static str,
+    reason: String,
+}
+
+#[derive(Serialize)]
+struct Pin {
+    component: String,
+    digest: String,
+    pinned: bool,
+}
+
+/// Why the bundle would not run.
+#[derive(Serialize)]
+struct Refused {
+    code: &'static str,
+    message: String,
+    help: String,
+}
+
+impl From<LoadRefusal> for Refused {
+    fn from(refusal: LoadRefusal) -> Self {
+        Self { code: refusal.code, message: refusal.message, help: refusal.help }
+    }
+}
+
+pub(super) fn check(context: &Context, arguments: &Arguments) -> Result<ExitCode, Failure> {
+    let mut loaded = Loaded::open(&arguments.bundle, &arguments.policy)?;
+    if arguments.pin {
+        pin(&loaded, &arguments.policy)?;
+        loaded = Loaded::open(&arguments.bundle, &arguments.policy)?;
+    }
+    let host = context.host()?;
+    let Loaded { bundle, manifest, policy } = &loaded;
+    let refused = Plan::of_bundle(host.engine(), bundle, manifest).err().map(Refused::from);
+    let findings = Findings {
+        bundle: format!("{} {}", bundle.name, bundle.version),
+        policy: if policy.is_built_in() { "built-in: permits what the grant covers" } else { "rules" },
+        powers: bundle.components().flat_map(|component| powers(component, manifest)).collect(),
+        pins: bundle.components().map(|component| standing_of_pin(component, manifest)).collect(),
+        refused,
+    };
+    if context.format == Format::Json {
+        output::json(&findings)?;
+    } else {
+        show(&findings)?;
+    }
+    Ok(ExitCode::from(if findings.refused.is_some() { 3 } else { 0 }))
+}
+
+fn powers(component: &ComponentSource, manifest: &Manifest) -> Vec<Power> {
+    let none = Sections::default();
+    let granted = manifest.component(&component.name).map_or(&none, |grant| &grant.sections);
+    REGISTRY.iter().flat_map(|row| compared(*row, component, granted)).collect()
+}
+
+/// One capability's powers, requested and granted.
+fn compared(row: &dyn Registered, component: &ComponentSource, granted: &Sections) -> Vec<Power> {
+    let (asked, given) = (row.asked(&component.requests), row.given(granted));
+    let reason = row.reason(&component.requests);
+    let power = |power: &String, standing, reason: &str| Power {
+        component: component.name.to_string(),
+        key: row.key(),
+        power: power.clone(),
+        standing,
+        reason: reason.to_owned(),
+    };
+    let requested = asked.iter().map(|asked| {
+        let standing = if given.contains(asked) { "granted" } else { "refused" };
+        power(asked, standing, reason)
+    });
+    let unused = given.iter().filter(|given| !asked.contains(given)).map(|given| power(given, "unused", ""));
+    requested.chain(unused).collect()
+}
+
+fn standing_of_pin(component: &ComponentSource, manifest: &Manifest) -> Pin {
+    let pin = manifest.component(&component.name).and_then(|grant| grant.digest.as_ref());
+    Pin { component: component.name.to_string(), digest: component.digest.to_string(), pinned: pin.is_some() }
+}
+
+/// Writes the digests of all components into the grant manifest.
+fn pin(loaded: &Loaded, folder: &Path) -> Result<(), Failure> {
+    let digests: BTreeMap<_, _> =
+        loaded.bundle.components().map(|component| (component.name.clone(), component.digest)).collect();
+    let text = loaded.manifest.pin(&digests)?;
+    let path = folder.join(GRANT_FILE);
+    let unwritable = |error: std::io::Error| {
+        super::Mistake::new(format!("cannot write `{}`: {error}", path.display()), "make the file writable")
+    };
+    let folder = open_folder(folder)?;
+    // Written beside it and renamed: the manifest is never half there.
+    let part = format!("{GRANT_FILE}.part");
+    folder.write(&part, text).and_then(|()| folder.rename(&part, &folder, GRANT_FILE)).map_err(unwritable)?;
+    writeln!(std::io::stderr(), "pinned {} components in {}", digests.len(), path.display())?;
+    Ok(())
+}
+
+fn show(findings: &Findings) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "bundle  {}", findings.bundle)?;
+    writeln!(out, "policy  {}", findings.policy)?;
+    for pin in &findings.pins {
+        writeln!(out, "\n{}  {}{}", pin.component, pin.digest, if pin.pinned { " (pinned)" } else { "" })?;
+        let mut any = false;
+        for power in findings.powers.iter().filter(|power| power.component == pin.component) {
+            any = true;
+            let because = if power.reason.is_empty() { String::new() } else { format!("  — {}", output::printable(&power.reason)) };
+            let standing = match power.standing {
+                "granted" => "granted",
+                "refused" => "requested, not granted",
+                _ => "granted, not requested: unused",
+            };
+            writeln!(out, "  {:<10} {:<24} {standing}{because}", power.key, output::printable(&power.power))?;
+        }
+        if !any {
+            writeln!(out, "  nothing is requested and nothing granted")?;
+        }
+    }
+    match &findings.refused {
+        None => writeln!(out, "\nit would run")?,
+        Some(refused) => {
+            writeln!(out, "\nit would be refused: {}\n  help: {}", refused.message, refused.help)?;
+        }
+    }
+    Ok(())
+}

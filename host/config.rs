@@ -1,0 +1,111 @@
+//! What ambit takes from the machine that it runs on: the home folder, the time, entropy and its own program file.
+//!
+//! Every ambient power of the host is named here, so that the lints of `clippy.toml` can ban it everywhere else.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use cap_std::fs::Dir;
+
+pub use std::time::Instant as StdInstant;
+
+/// A monotonic instant. The one type of its kind, so that a reader of the clock is found by its name.
+#[derive(Clone, Copy, Debug)]
+pub struct Instant(StdInstant);
+
+impl Instant {
+    /// Now.
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the monotonic clock")]
+    pub fn now() -> Self {
+        Self(StdInstant::now())
+    }
+
+    /// Time since this instant.
+    pub fn elapsed(self) -> Duration {
+        self.0.elapsed()
+    }
+}
+
+/// The time of day, since the Unix epoch.
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the time of day")]
+pub fn wall_clock() -> Duration {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default()
+}
+
+/// Why ambit could not get what it needs from the machine.
+#[derive(Debug, thiserror::Error, miette::Diagnostic)]
+pub enum ConfigError {
+    /// Neither `--home` nor a home folder of the user.
+    #[error("no folder to keep records in: this user has no home folder")]
+    #[diagnostic(help("name one with `--home DIR` or the variable AMBIT_HOME"))]
+    NoHome,
+    /// The home folder could not be made or opened.
+    #[error("cannot open the home folder `{path}`")]
+    #[diagnostic(help("name another with `--home DIR`, or make this one writable"))]
+    Home {
+        /// The folder.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The operating system gives no entropy.
+    #[error("the operating system gave no random numbers")]
+    Entropy(#[source] getrandom::Error),
+}
+
+/// The folder in which ambit keeps everything: records, state, compiled components.
+#[derive(Debug)]
+pub struct Home {
+    dir: Dir,
+    path: PathBuf,
+}
+
+impl Home {
+    /// Opens the home folder, and makes it when it is not there: `chosen`, else the platform's data folder for ambit.
+    /// It is readable by its owner alone.
+    ///
+    /// # Errors
+    /// When there is no such folder and it cannot be made, or the user has no home.
+    #[expect(clippy::disallowed_methods, reason = "the home folder is where ambient authority begins")]
+    pub fn open(chosen: Option<&Path>) -> Result<Self, ConfigError> {
+        let path = match chosen {
+            Some(path) => path.to_owned(),
+            None => directories::ProjectDirs::from("", "", "ambit")
+                .map(|dirs| dirs.data_dir().to_owned())
+                .ok_or(ConfigError::NoHome)?,
+        };
+        let error = |source| ConfigError::Home { path: path.clone(), source };
+        let mut builder = std::fs::DirBuilder::new();
+        std::os::unix::fs::DirBuilderExt::mode(builder.recursive(true), 0o700).create(&path).map_err(error)?;
+        let dir = Dir::open_ambient_dir(&path, cap_std::ambient_authority()).map_err(error)?;
+        let path = path.canonicalize().map_err(error)?;
+        Ok(Self { dir, path })
+    }
+
+    /// The folder itself.
+    pub fn dir(&self) -> &Dir {
+        &self.dir
+    }
+
+    /// Its absolute path, for the database, which opens its files by name.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// Fresh random bytes of the operating system.
+///
+/// # Errors
+/// When the operating system has none to give.
+pub fn entropy() -> Result<[u8; 32], ConfigError> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).map_err(ConfigError::Entropy)?;
+    Ok(bytes)
+}
+
+/// The value of a variable of the host's own environment, which the operator lets a component read.
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the host's environment")]
+pub fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}

@@ -1,0 +1,10 @@
+//! Everything that touches the world, and so takes a permit: folders and the database.
+//!
+//! Functions here that act for a guest take the effect's `Permit` by value. What the host does for itself (its records,
+//! its list of tasks) takes none.
+
+pub mod database;
+pub mod folder;
+pub mod ledger;
+pub mod tasks;
+pub mod values;

@@ -1,0 +1,257 @@
+//! The database: one SQLite file in the home folder for records, tasks and state.
+//!
+//! One thread writes. It takes what has queued up into one transaction, so that a disk flush (milliseconds) is paid for
+//! all of them, and answers after the commit. Each piece of work stands in a savepoint of its own: one that fails takes
+//! nothing else with it. Other processes may write the same file between transactions; what depends on what is there is
+//! read inside of them. Reads go through a second connection that cannot write.
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
+use tokio::sync::oneshot;
+
+use crate::config::Home;
+
+/// How long a process waits for another one's transaction.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Pieces of work in one transaction, at most.
+const GROUP: usize = 1024;
+/// The layout of the tables.
+const VERSION: i64 = 1;
+
+const TABLES: &str = "
+    CREATE TABLE audit (
+        seq       INTEGER PRIMARY KEY,
+        kind      TEXT NOT NULL,
+        at        INTEGER NOT NULL,
+        task      TEXT NOT NULL,
+        component TEXT NOT NULL,
+        import    INTEGER NOT NULL,
+        action    TEXT NOT NULL,
+        resource  TEXT NOT NULL,
+        arguments TEXT NOT NULL,
+        code      TEXT NOT NULL,
+        rules     TEXT NOT NULL,
+        detail    TEXT NOT NULL,
+        text      TEXT NOT NULL,
+        hash      BLOB NOT NULL
+    ) STRICT;
+    CREATE INDEX audit_task ON audit (task);
+    CREATE TRIGGER audit_is_not_changed BEFORE UPDATE ON audit BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END;
+    CREATE TRIGGER audit_is_not_deleted BEFORE DELETE ON audit BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END;
+
+    CREATE TABLE task (
+        id          TEXT PRIMARY KEY,
+        bundle      TEXT NOT NULL,
+        version     TEXT NOT NULL,
+        digest      TEXT NOT NULL,
+        status      TEXT NOT NULL,
+        started     INTEGER NOT NULL,
+        ended       INTEGER,
+        input       TEXT NOT NULL,
+        seed        BLOB NOT NULL,
+        entropy     BLOB NOT NULL,
+        usage       TEXT,
+        error       TEXT,
+        audit_first INTEGER,
+        audit_last  INTEGER
+    ) STRICT;
+    -- The key under which a task's arguments are digested. Deleting it unlinks them.
+    CREATE TABLE task_key (task TEXT PRIMARY KEY REFERENCES task (id), key BLOB NOT NULL) STRICT;
+
+    CREATE TABLE state (
+        bundle    TEXT NOT NULL,
+        namespace TEXT NOT NULL,
+        key       TEXT NOT NULL,
+        value     BLOB NOT NULL,
+        PRIMARY KEY (bundle, namespace, key)
+    ) STRICT, WITHOUT ROWID;
+";
+
+/// Why the database did not do something.
+#[derive(Clone, Debug, thiserror::Error, miette::Diagnostic)]
+pub enum DatabaseError {
+    /// It could not be opened.
+    #[error("cannot open the database `{}`: {reason}", .path.display())]
+    #[diagnostic(help("another program may hold it, or the disk may be full; `--home DIR` names another folder"))]
+    Open {
+        /// Where it is.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
+    /// It was written by a version of ambit with other tables.
+    #[error("the database `{}` has layout {found}, and this version of ambit knows {VERSION}", .path.display())]
+    #[diagnostic(help("use the version of ambit that wrote it, or name another folder with `--home DIR`"))]
+    Layout {
+        /// Where it is.
+        path: PathBuf,
+        /// Its layout.
+        found: i64,
+    },
+    /// A statement failed.
+    #[error("the database failed: {0}")]
+    Statement(Arc<rusqlite::Error>),
+    /// The transaction that it was part of failed, or the writer has ended.
+    #[error("the database could not be written: {0}")]
+    Commit(String),
+}
+
+impl From<rusqlite::Error> for DatabaseError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Statement(Arc::new(error))
+    }
+}
+
+/// What is called once it is known whether the transaction was committed.
+type Reply = Box<dyn FnOnce(Result<(), DatabaseError>) + Send>;
+/// What is done inside a transaction.
+type Work = Box<dyn FnOnce(&mut Transaction<'_>) -> Reply + Send>;
+
+/// What comes of queued work.
+type Answer<T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send>>;
+
+/// The open database.
+pub struct Database {
+    queue: Option<Sender<Work>>,
+    writer: Option<JoinHandle<()>>,
+    reader: Mutex<Connection>,
+}
+
+impl Database {
+    /// Opens the home's database, and makes it when it is not there.
+    ///
+    /// # Errors
+    /// When the file cannot be opened or is of another layout.
+    pub fn open(home: &Home) -> Result<Arc<Self>, DatabaseError> {
+        let path = home.path().join("ambit.db");
+        let failed = |error: rusqlite::Error| DatabaseError::Open { path: path.clone(), reason: error.to_string() };
+        let mut connection = Connection::open(&path).map_err(failed)?;
+        connection.busy_timeout(PATIENCE).map_err(failed)?;
+        connection.pragma_update(None, "journal_mode", "WAL").map_err(failed)?;
+        connection.pragma_update(None, "synchronous", "FULL").map_err(failed)?;
+        connection.pragma_update(None, "foreign_keys", "ON").map_err(failed)?;
+        let found = lay_out(&mut connection).map_err(failed)?;
+        if found != VERSION {
+            return Err(DatabaseError::Layout { path, found });
+        }
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let reader = Connection::open_with_flags(&path, flags).map_err(failed)?;
+        reader.busy_timeout(PATIENCE).map_err(failed)?;
+        let (queue, work) = channel();
+        let writer = std::thread::Builder::new().name("ambit-database".to_owned());
+        let writer = writer
+            .spawn(move || write(&mut connection, &work))
+            .map_err(|error| DatabaseError::Open { path: path.clone(), reason: error.to_string() })?;
+        Ok(Arc::new(Self { queue: Some(queue), writer: Some(writer), reader: Mutex::new(reader) }))
+    }
+
+    /// Queues work. The future gives its result after the commit; the work is done whether the future is awaited or not,
+    /// and before any work that is queued later.
+    pub(crate) fn write<T: Send + 'static, E: From<DatabaseError> + Send + 'static>(
+        &self,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T, E> + Send + 'static,
+    ) -> Answer<T, E> {
+        self.write_noting(work, |_| ())
+    }
+
+    /// As [`Self::write`]; `note` is told of a failure also when nobody awaits the future.
+    pub(crate) fn write_noting<T: Send + 'static, E: From<DatabaseError> + Send + 'static>(
+        &self,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T, E> + Send + 'static,
+        note: impl FnOnce(&E) + Send + 'static,
+    ) -> Answer<T, E> {
+        let (reply, answer) = oneshot::channel();
+        let work: Work = Box::new(move |transaction| {
+            let result = in_savepoint(transaction, work);
+            Box::new(move |committed| {
+                let result = committed.map_err(E::from).and(result);
+                if let Err(error) = &result {
+                    note(error);
+                }
+                // Nobody may wait for the answer.
+                let _ = reply.send(result);
+            })
+        });
+        let queued = self.queue.as_ref().is_some_and(|queue| queue.send(work).is_ok());
+        Box::pin(async move {
+            let ended = || E::from(DatabaseError::Commit("the writer has ended".to_owned()));
+            if !queued {
+                return Err(ended());
+            }
+            answer.await.unwrap_or_else(|_| Err(ended()))
+        })
+    }
+
+    /// The connection that cannot write.
+    pub(crate) fn read(&self) -> MutexGuard<'_, Connection> {
+        self.reader.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        self.queue = None;
+        if let Some(writer) = self.writer.take() {
+            // A writer that panicked has already failed everybody who waited.
+            let _ = writer.join();
+        }
+    }
+}
+
+/// Makes the tables in a new file, and gives the layout's version.
+fn lay_out(connection: &mut Connection) -> rusqlite::Result<i64> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let found: i64 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    if found != 0 {
+        return Ok(found);
+    }
+    transaction.execute_batch(TABLES)?;
+    transaction.pragma_update(None, "user_version", VERSION)?;
+    transaction.commit()?;
+    Ok(VERSION)
+}
+
+fn in_savepoint<T, E: From<DatabaseError>>(
+    transaction: &mut Transaction<'_>,
+    work: impl FnOnce(&Transaction<'_>) -> Result<T, E>,
+) -> Result<T, E> {
+    let failed = |error: rusqlite::Error| E::from(DatabaseError::from(error));
+    transaction.execute_batch("SAVEPOINT work").map_err(failed)?;
+    match work(transaction) {
+        Ok(value) => transaction.execute_batch("RELEASE work").map_err(failed).map(|()| value),
+        Err(error) => {
+            transaction.execute_batch("ROLLBACK TO work; RELEASE work").map_err(failed)?;
+            Err(error)
+        }
+    }
+}
+
+/// The writer: groups what is queued into transactions until nobody can queue any more.
+fn write(connection: &mut Connection, queue: &Receiver<Work>) {
+    while let Ok(first) = queue.recv() {
+        let group = std::iter::once(first).chain(std::iter::from_fn(|| queue.try_recv().ok()).take(GROUP - 1));
+        let mut replies = Vec::new();
+        let committed = commit(connection, group, &mut replies)
+            .map_err(|error| DatabaseError::Commit(error.to_string()));
+        replies.into_iter().for_each(|reply| reply(committed.clone()));
+    }
+}
+
+fn commit(
+    connection: &mut Connection,
+    group: impl Iterator<Item = Work>,
+    replies: &mut Vec<Reply>,
+) -> rusqlite::Result<()> {
+    let mut transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    for work in group {
+        replies.push(work(&mut transaction));
+    }
+    transaction.commit()
+}

@@ -1,0 +1,1 @@
+#[derive(Default)] pub struct HostFolders; impl crate::capability::filesystem::Folders for HostFolders {}

@@ -1,0 +1,162 @@
+//! The audit log in the database: appends with the chain's head read in the same transaction, and reads for the operator.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rusqlite::{OptionalExtension as _, Row, Transaction};
+
+use super::database::{Database, DatabaseError};
+use crate::audit::{AuditError, Entry, Flaw, Hash, Head, Kind, Ledger, Record, Ticket, Verifier};
+
+/// The log of one home.
+#[derive(Clone)]
+pub struct AuditLog {
+    database: Arc<Database>,
+    /// Why the log is broken, once it is: nothing is appended any more.
+    broken: Arc<Mutex<Option<AuditError>>>,
+}
+
+impl AuditLog {
+    /// The log that a database holds.
+    pub fn new(database: Arc<Database>) -> Self {
+        Self { database, broken: Arc::default() }
+    }
+
+    /// Up to `limit` records after `after`, of one task and its calls or of all, in order.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn records(&self, task: Option<&str>, after: u64, limit: u64) -> Result<Vec<Result<Record, Flaw>>, DatabaseError> {
+        let connection = self.database.read();
+        let mut statement = connection.prepare_cached(
+            "SELECT seq, kind, at, task, component, import, action, resource, arguments, code, rules, detail, text, hash
+             FROM audit WHERE seq > ?1 AND (?2 IS NULL OR task = ?2 OR task LIKE ?2 || '/%') ORDER BY seq LIMIT ?3",
+        )?;
+        let rows = statement.query_map((number(after), task, number(limit)), |row| Ok(record(row)))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// Checks the whole chain.
+    ///
+    /// # Errors
+    /// When the database cannot be read. What is wrong with the log is the inner error.
+    pub fn verify(&self) -> Result<Result<Head, Flaw>, DatabaseError> {
+        let mut verifier = Verifier::default();
+        loop {
+            let page = self.records(None, verifier.head().seq, 10_000)?;
+            let last = page.is_empty();
+            for record in page {
+                if let Err(flaw) = record.and_then(|record| verifier.check(&record)) {
+                    return Ok(Err(flaw));
+                }
+            }
+            if last {
+                break;
+            }
+        }
+        let head = verifier.head();
+        let beyond = self.database.read().query_row(
+            "SELECT id, audit_last FROM task WHERE audit_last > ?1 ORDER BY audit_last DESC LIMIT 1",
+            [number(head.seq)],
+            |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?)),
+        );
+        Ok(match beyond.optional()? {
+            Some((task, expected)) => Err(Flaw::Truncated { last: head.seq, task, expected: expected.cast_unsigned() }),
+            None => Ok(head),
+        })
+    }
+
+    /// The hash of a record.
+    ///
+    /// # Errors
+    /// When the database cannot be read or has no such record.
+    pub fn hash(&self, seq: u64) -> Result<Hash, DatabaseError> {
+        let hash = self.database.read().query_row("SELECT hash FROM audit WHERE seq = ?1", [number(seq)], |row| row.get(0))?;
+        Ok(Hash(hash))
+    }
+}
+
+impl Ledger for AuditLog {
+    fn append(&self, entry: Entry) -> Result<Ticket, AuditError> {
+        let broken = Arc::clone(&self.broken);
+        let lock = |broken: &Mutex<Option<AuditError>>| broken.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(error) = lock(&broken) {
+            return Err(error);
+        }
+        let written = self.database.append(entry, &broken);
+        Ok(Box::pin(async move { written.await.map_err(|error| AuditError(error.to_string())) }))
+    }
+}
+
+impl Database {
+    /// Queues a record. Whether it is awaited or not, a failure is noted in `broken`.
+    fn append(
+        &self,
+        entry: Entry,
+        broken: &Arc<Mutex<Option<AuditError>>>,
+    ) -> impl Future<Output = Result<u64, DatabaseError>> + Send + use<> {
+        let broken = Arc::clone(broken);
+        self.write_noting(move |transaction| append(transaction, &entry), move |error: &DatabaseError| {
+            *broken.lock().unwrap_or_else(PoisonError::into_inner) = Some(AuditError(error.to_string()));
+        })
+    }
+}
+
+/// Appends a record to the chain, inside a transaction, and gives its number.
+pub(crate) fn append(transaction: &Transaction<'_>, entry: &Entry) -> Result<u64, DatabaseError> {
+    let head = transaction
+        .prepare_cached("SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1")?
+        .query_row([], |row| Ok(Head { seq: row.get::<_, i64>(0)?.cast_unsigned(), hash: Hash(row.get(1)?) }))
+        .optional()?
+        .unwrap_or(Head::EMPTY);
+    let next = head.after(entry);
+    let rules = serde_json::Value::from(entry.rules.clone()).to_string();
+    transaction
+        .prepare_cached("INSERT INTO audit VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)")?
+        .execute((
+            number(next.seq),
+            entry.kind.as_str(),
+            number(entry.at),
+            &entry.task,
+            &entry.component,
+            number(entry.import),
+            &entry.action,
+            &entry.resource,
+            &entry.arguments,
+            &entry.code,
+            rules,
+            &entry.detail,
+            &entry.text,
+            next.hash.0,
+        ))?;
+    Ok(next.seq)
+}
+
+/// A stored record, or why it is none.
+fn record(row: &Row<'_>) -> Result<Record, Flaw> {
+    let seq = row.get::<_, i64>(0).unwrap_or_default().cast_unsigned();
+    let read = || -> Result<Record, Box<dyn std::error::Error>> {
+        let kind: String = row.get(1)?;
+        let kind = Kind::ALL.into_iter().find(|known| known.as_str() == kind).ok_or("an unknown kind of record")?;
+        let entry = Entry {
+            kind,
+            at: row.get::<_, i64>(2)?.cast_unsigned(),
+            task: row.get(3)?,
+            component: row.get(4)?,
+            import: row.get::<_, i64>(5)?.cast_unsigned(),
+            action: row.get(6)?,
+            resource: row.get(7)?,
+            arguments: row.get(8)?,
+            code: row.get(9)?,
+            rules: serde_json::from_str(&row.get::<_, String>(10)?)?,
+            detail: row.get(11)?,
+            text: row.get(12)?,
+        };
+        Ok(Record { seq, entry, hash: Hash(row.get(13)?) })
+    };
+    read().map_err(|error| Flaw::Unreadable { seq, reason: error.to_string() })
+}
+
+/// SQLite's integers are signed; the bits are kept.
+pub(crate) fn number(value: u64) -> i64 {
+    value.cast_signed()
+}

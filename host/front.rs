@@ -1,0 +1,454 @@
+//! Where tasks come from: here, one task at a time, from the command line.
+//!
+//! A front opens what a task stands on, records that it starts, runs it, and records how it ended. What is wrong with a
+//! manifest or a policy shows before there is a task; everything later is the task's own end, and recorded.
+
+use std::future::Future;
+use std::path::Path;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::audit::{self, AuditError, Entry, Hash, Kind};
+use crate::budget::{Budget, Exhausted};
+use crate::bundle::{Bundle, ComponentSource, Digest};
+use crate::capability::stdio::Log;
+use crate::config::{ConfigError, Home};
+use crate::edge::database::{Database, DatabaseError};
+use crate::edge::folder::HostFolders;
+use crate::edge::ledger::AuditLog;
+use crate::edge::tasks::{Ended, Started, TaskList};
+use crate::edge::values::Values;
+use crate::engine::{Engine, EngineError};
+use crate::gate::{Actor, Gate, Observer};
+use crate::grant::{Limits, Manifest};
+use crate::manifest::Sections;
+use crate::policy::Policy;
+use crate::runtime::plan::{LoadRefusal, Plan};
+use crate::runtime::{Broken, Outside, Session, Tank, milliseconds};
+use crate::task::{Clock, Seed, Seeds, Status, TaskId, Usage};
+use crate::tool::Outcome;
+
+/// What every task of a home stands on.
+pub struct Host {
+    engine: Engine,
+    outside_store: Arc<Values>,
+    folders: Arc<HostFolders>,
+    /// The audit log.
+    pub audit: AuditLog,
+    /// The tasks that ran.
+    pub tasks: TaskList,
+}
+
+/// Why a task could not be begun, or its end not be recorded.
+#[derive(Debug, thiserror::Error, miette::Diagnostic)]
+pub enum FrontError {
+    /// The machine did not give something.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Config(#[from] ConfigError),
+    /// The database.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Database(#[from] DatabaseError),
+    /// The engine.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The log.
+    #[error(transparent)]
+    #[diagnostic(help("the task was not run, or its end is not recorded"))]
+    Audit(#[from] AuditError),
+}
+
+/// What is to be run, and under what.
+pub struct Job {
+    /// What runs.
+    pub work: Work,
+    /// The digest of the grant manifest.
+    pub grant: Digest,
+    /// What the task may spend.
+    pub limits: Limits,
+    /// The rules.
+    pub policy: Policy,
+    /// The seed that the operator chose.
+    pub seed: Option<Seed>,
+}
+
+/// What runs.
+pub enum Work {
+    /// A bundle's agent.
+    Agent {
+        /// The bundle.
+        bundle: Box<Bundle>,
+        /// What it is granted.
+        manifest: Box<Manifest>,
+        /// The input, as JSON.
+        input: String,
+    },
+    /// One function of a tool, alone.
+    Function {
+        /// The tool.
+        tool: Box<ComponentSource>,
+        /// What it is granted.
+        grants: Sections,
+        /// The function's name.
+        function: String,
+        /// The arguments, as JSON.
+        arguments: String,
+    },
+}
+
+/// Who is told what happens while a task runs.
+#[derive(Clone)]
+pub struct Audience {
+    /// Takes log lines.
+    pub log: Arc<dyn Log>,
+    /// Is told of each effect.
+    pub observer: Arc<dyn Observer>,
+}
+
+/// How a task went.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    /// Its name.
+    pub task: String,
+    /// What ran.
+    pub bundle: BundleName,
+    /// How it ended.
+    pub status: Status,
+    /// What it gave.
+    pub output: Option<serde_json::Value>,
+    /// Why it did not succeed.
+    pub error: Option<ReportedError>,
+    /// What it consumed.
+    pub usage: Usage,
+    /// Its own records.
+    pub audit: AuditRange,
+}
+
+/// A bundle's name, version and digest.
+#[derive(Clone, Debug, Serialize)]
+pub struct BundleName {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// Its digest.
+    pub digest: String,
+}
+
+/// Why a task did not succeed.
+#[derive(Clone, Debug, Serialize)]
+pub struct ReportedError {
+    /// A stable word.
+    pub code: String,
+    /// What happened.
+    pub message: String,
+    /// What to do about it, if that is known.
+    pub help: Option<String>,
+}
+
+/// A task's records.
+#[derive(Debug, Serialize)]
+pub struct AuditRange {
+    /// The number of its first.
+    pub first: u64,
+    /// The number of its last.
+    pub last: u64,
+    /// The hash of its last.
+    pub head: Hash,
+}
+
+/// How a task ended, before that is recorded.
+struct End {
+    status: Status,
+    output: Option<serde_json::Value>,
+    error: Option<ReportedError>,
+}
+
+impl Host {
+    /// Opens a home. `compiler` is ambit's own program, which compiles components in a process of its own.
+    ///
+    /// # Errors
+    /// When the home or the engine cannot be opened.
+    pub fn open(home: Option<&Path>, compiler: &Path) -> Result<Self, FrontError> {
+        let home = Home::open(home)?;
+        let database = Database::open(&home)?;
+        Ok(Self {
+            engine: Engine::new(&home, compiler)?,
+            outside_store: Arc::new(Values(Arc::clone(&database))),
+            folders: Arc::new(HostFolders::default()),
+            audit: AuditLog::new(Arc::clone(&database)),
+            tasks: TaskList::new(database),
+        })
+    }
+
+    /// The engine, to look at components without running them.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Runs a job until it ends or `cancelled` does.
+    ///
+    /// # Errors
+    /// When it could not be recorded. Everything else is in the report.
+    pub async fn run(
+        &self,
+        job: Job,
+        audience: Audience,
+        cancelled: impl Future<Output = ()>,
+    ) -> Result<Report, FrontError> {
+        let task = TaskId::generate();
+        let name = job.work.bundle();
+        let input = Digest::of(job.work.input().as_bytes());
+        let fixed = Seed::of(&[name.digest.as_bytes(), input.to_string().as_bytes()]);
+        let granted = Seed::from(crate::config::entropy()?);
+        let seeds = match &job.seed {
+            Some(seed) => Seeds { fixed: seed.clone(), granted: seed.clone() },
+            None => Seeds { fixed, granted },
+        };
+        let key = crate::config::entropy()?;
+        let started = Started {
+            task: task.to_string(),
+            bundle: name.name.clone(),
+            version: name.version.clone(),
+            digest: name.digest.clone(),
+            input: input.to_string(),
+            seeds: seeds.clone(),
+            key,
+        };
+        self.tasks.start(started).await?;
+        let detail = job.describe(&name, &input);
+        let gate = Arc::new(Gate {
+            policy: Arc::new(job.policy),
+            budget: Budget::new(job.limits),
+            clock: Arc::new(Clock::start()),
+            ledger: Arc::new(self.audit.clone()),
+            observer: Arc::clone(&audience.observer),
+            key,
+        });
+        let actor = Actor::new(task.clone(), &name.name, &job.work.root(), name.digest.clone());
+        let start = Entry { detail, ..gate.entry(Kind::Start, &actor, "task.run") };
+        let first = gate.append(start).await?;
+        let mut tank = Tank(gate.budget.limits().fuel);
+        let (end, started) = self.carry_out(job.work, &gate, &actor, seeds, &audience, &mut tank, cancelled).await;
+        let mut usage = gate.budget.usage();
+        usage.fuel = gate.budget.limits().fuel - tank.0.min(gate.budget.limits().fuel);
+        usage.wall_ms = milliseconds(started);
+        let record = Entry {
+            code: end.status.as_str().to_owned(),
+            detail: serde_json::to_string(&usage).unwrap_or_default(),
+            text: audit::escaped(end.error.as_ref().map_or("", |error| &error.message)),
+            ..gate.entry(Kind::End, &actor, "task.run")
+        };
+        let last = gate.append(record).await?;
+        let ended = Ended {
+            task: task.to_string(),
+            status: end.status,
+            usage: serde_json::to_value(usage).unwrap_or_default(),
+            error: end.error.as_ref().and_then(|error| serde_json::to_value(error).ok()),
+            audit: (first, last),
+        };
+        self.tasks.end(ended).await?;
+        let head = self.audit.hash(last)?;
+        let End { status, output, error } = end;
+        let audit = AuditRange { first, last, head };
+        Ok(Report { task: task.to_string(), bundle: name, status, output, error, usage, audit })
+    }
+
+    /// Prepares and runs the work, and gives how it ended and how long it ran.
+    #[expect(clippy::too_many_arguments, reason = "the parts of one task, put together once")]
+    async fn carry_out(
+        &self,
+        work: Work,
+        gate: &Arc<Gate>,
+        actor: &Actor,
+        seeds: Seeds,
+        audience: &Audience,
+        tank: &mut Tank,
+        cancelled: impl Future<Output = ()>,
+    ) -> (End, std::time::Duration) {
+        let plan = match &work {
+            Work::Agent { bundle, manifest, .. } => Plan::of_bundle(&self.engine, bundle, manifest),
+            Work::Function { tool, grants, .. } => Plan::of_tool(&self.engine, tool, grants.clone()),
+        };
+        let plan = match plan {
+            Ok(plan) => plan,
+            Err(refusal) => return (refused_at_load(gate, actor, refusal).await, std::time::Duration::ZERO),
+        };
+        let outside = Outside {
+            store: Arc::clone(&self.outside_store) as _,
+            folders: Arc::clone(&self.folders) as _,
+            log: Arc::clone(&audience.log),
+        };
+        let session = Session::new(plan, Arc::clone(gate), seeds, outside);
+        let begun = gate.clock.elapsed();
+        let run = async {
+            match &work {
+                Work::Agent { input, .. } => agent_end(session.run(&actor.task, input, tank).await, gate),
+                Work::Function { function, arguments, .. } => {
+                    call_end(&session, &actor.task, function, arguments, tank).await
+                }
+            }
+        };
+        let end = tokio::select! {
+            end = run => end,
+            () = cancelled => End::because(Status::Cancelled, "cancelled", "the operator stopped it", None),
+        };
+        (end, gate.clock.elapsed().saturating_sub(begun))
+    }
+}
+
+impl Work {
+    fn bundle(&self) -> BundleName {
+        match self {
+            Self::Agent { bundle, .. } => BundleName {
+                name: bundle.name.to_string(),
+                version: bundle.version.clone(),
+                digest: bundle.digest.to_string(),
+            },
+            Self::Function { tool, .. } => {
+                BundleName { name: tool.name.to_string(), version: String::new(), digest: tool.digest.to_string() }
+            }
+        }
+    }
+
+    fn input(&self) -> &str {
+        match self {
+            Self::Agent { input, .. } => input,
+            Self::Function { arguments, .. } => arguments,
+        }
+    }
+
+    /// The name of the component that runs first.
+    fn root(&self) -> String {
+        match self {
+            Self::Agent { bundle, .. } => bundle.agent.name.to_string(),
+            Self::Function { tool, .. } => tool.name.to_string(),
+        }
+    }
+}
+
+impl Job {
+    /// What the record of the start says: everything that the task stands on, by digest.
+    fn describe(&self, bundle: &BundleName, input: &Digest) -> String {
+        let components: Vec<_> = match &self.work {
+            Work::Agent { bundle, .. } => {
+                bundle.components().map(|part| (part.name.to_string(), part.digest.to_string())).collect()
+            }
+            Work::Function { tool, .. } => vec![(tool.name.to_string(), tool.digest.to_string())],
+        };
+        let components: serde_json::Map<_, _> = components.into_iter().map(|(name, digest)| (name, digest.into())).collect();
+        let policy = if self.policy.is_built_in() { "built-in" } else { "rules" };
+        serde_json::json!({
+            "bundle": bundle,
+            "components": components,
+            "grant": self.grant,
+            "policy": { "kind": policy, "digest": self.policy.digest() },
+            "input": input,
+            "host": crate::VERSION,
+        })
+        .to_string()
+    }
+}
+
+impl End {
+    fn because(status: Status, code: &str, message: impl Into<String>, help: Option<String>) -> Self {
+        let error = ReportedError { code: code.to_owned(), message: message.into(), help };
+        Self { status, output: None, error: Some(error) }
+    }
+
+    fn with(output: serde_json::Value) -> Self {
+        Self { status: Status::Succeeded, output: Some(output), error: None }
+    }
+
+    fn exhausted(exhausted: &Exhausted) -> Self {
+        let key = exhausted.limit.key();
+        let help = format!("if the task is meant to need more, raise `{key}` under [limits] in the grants");
+        Self::because(Status::Exhausted, key, exhausted.to_string(), Some(help))
+    }
+
+    fn broken(broken: Broken) -> Self {
+        match broken {
+            Broken::Exhausted(exhausted) => Self::exhausted(&exhausted),
+            Broken::Refused(refusal) => {
+                let help = format!("`ambit audit show --after {}` starts with the record that says why", refusal.record.saturating_sub(1));
+                Self::because(Status::Refused, refusal.code.as_str(), refusal.to_string(), Some(help))
+            }
+            Broken::Unavailable(what) => {
+                let help = "make it available to ambit, or take it out of the grants".to_owned();
+                Self::because(Status::Failed, "unavailable", what, Some(help))
+            }
+            Broken::Trapped { kind, detail } => {
+                let detail = audit::escaped(&detail);
+                let help = "grant `stdio = true` to see what it printed before".to_owned();
+                Self::because(Status::Trapped, "trapped", format!("{kind}; {detail}"), Some(help))
+            }
+        }
+    }
+}
+
+/// Records that a task was refused before it ran.
+async fn refused_at_load(gate: &Gate, actor: &Actor, refusal: LoadRefusal) -> End {
+    gate.budget.refused();
+    let entry = Entry {
+        kind: Kind::Refusal,
+        component: refusal.component.clone(),
+        code: refusal.code.to_owned(),
+        detail: crate::gate::detail("why", &refusal.message),
+        ..gate.entry(Kind::Refusal, actor, "task.load")
+    };
+    // The task ends in any case; a log that cannot be written fails the record of its end.
+    let _ = gate.append(entry).await;
+    End::because(Status::Refused, refusal.code, refusal.message, Some(refusal.help))
+}
+
+/// How an agent's run ends its task.
+fn agent_end(result: Result<crate::runtime::Given, Broken>, gate: &Gate) -> End {
+    let given = match result {
+        Ok(Ok(given)) => given,
+        Ok(Err(failure)) => {
+            let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+            let named = (1..=64).contains(&failure.code.len()) && failure.code.chars().all(fits);
+            let code = if named { failure.code.as_str() } else { "unnamed" };
+            return End::because(Status::Failed, code, audit::escaped(&failure.message), None);
+        }
+        Err(broken) => return End::broken(broken),
+    };
+    if let Err(exhausted) = gate.budget.output(given.len() as u64) {
+        return End::exhausted(&exhausted);
+    }
+    match crate::tool::json::parse(&given) {
+        Ok(output) => End::with(output),
+        Err(error) => {
+            let message = format!("the agent's result is not JSON: {}", audit::escaped(&error.to_string()));
+            let help = "an agent returns a JSON text; a plain sentence has to be a JSON string".to_owned();
+            End::because(Status::Failed, "bad-output", message, Some(help))
+        }
+    }
+}
+
+/// Calls one function, and how that ends its task.
+async fn call_end(session: &Session, task: &TaskId, function: &str, arguments: &str, tank: &mut Tank) -> End {
+    let functions = &session.plan().root.functions;
+    let Some(found) = functions.iter().find(|known| known.name() == function) else {
+        let known: Vec<_> = functions.iter().map(|known| known.name()).collect();
+        let help = format!("it has: {}", known.join(", "));
+        return End::because(Status::Failed, "unknown-function", format!("there is no function `{}`", audit::escaped(function)), Some(help));
+    };
+    let values = match found.arguments(arguments) {
+        Ok((values, _)) => values,
+        Err(error) => {
+            let help = format!("its parameters: {}", found.parameters_schema());
+            return End::because(Status::Failed, "invalid-arguments", error.to_string(), Some(help));
+        }
+    };
+    match session.call_root(task, found, &values, tank).await {
+        Ok(Outcome::Ok(value)) => End::with(value),
+        Ok(Outcome::Err(value)) => {
+            End::because(Status::Failed, "failed", format!("the function returned the error {value}"), None)
+        }
+        Err(broken) => End::broken(broken),
+    }
+}
+

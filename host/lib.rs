@@ -1,0 +1,35 @@
+//! ambit: a runtime for AI agents that nobody has to trust.
+//!
+//! > No effect without a permit. No permit without a decision. No decision without a record.
+//!
+//! A tour, in the order in which a task goes through the house:
+//!
+//! - [`bundle`] is what an author ships and [`grant`] what an operator allows it; both are read by [`manifest`];
+//! - [`front`] is where tasks come from; [`runtime`] turns bundle and grant into linkers and stores, and runs them;
+//! - [`engine`] compiles components; [`tool`] says what functions they export and speaks JSON with them;
+//! - [`capability`] holds one module for each kind of power, and the registry of them;
+//! - [`gate`] decides on every effect, with [`policy`] and [`budget`], records it in the [`audit`] log, and only then hands
+//!   out the permit that functions in [`edge`] take;
+//! - [`recorder`] stands at the import border; [`task`] names tasks and keeps their clocks; [`config`] holds what the host
+//!   takes from the machine.
+
+pub mod audit;
+pub mod budget;
+pub mod bundle;
+pub mod capability;
+pub mod cli;
+pub mod config;
+pub mod edge;
+pub mod engine;
+pub mod front;
+pub mod gate;
+pub mod grant;
+pub mod manifest;
+pub mod policy;
+pub mod recorder;
+pub mod runtime;
+pub mod task;
+pub mod tool;
+
+/// This version of ambit, with that of the engine: `0.1.0 (wasmtime 48.0.8)`.
+pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (wasmtime 48.0.8)");

@@ -1,0 +1,272 @@
+//! Runs what a plan holds: the only place where a store is made.
+//!
+//! A task is a [`Session`]: a gate, a plan, and the ports to the outside. The agent and every tool call run in a store of
+//! their own, which ends with them. Fuel goes down the tree and back: a caller's remaining fuel is put into the store of
+//! the call, and what is left there is put back, also when the call is dropped half-way.
+
+pub mod plan;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use wasmtime::component::{Instance, Val};
+use wasmtime::{Store, Trap};
+use wasmtime_wasi::I32Exit;
+
+use crate::budget::{Exhausted, Limit};
+use crate::config::Instant;
+use crate::capability::tools::{Answer, Call, CallError, Fuel, Spawn, types};
+use crate::capability::{OpenError, Ports, Setting, TaskState, filesystem, state, stdio};
+use crate::engine::{Limiter, YIELD_INTERVAL};
+use crate::gate::{Actor, Denied, Gate, Permit, Refusal};
+use crate::task::{Seeds, TaskId};
+use crate::tool::{Function, Outcome};
+use plan::{Plan, Unit};
+
+/// What the outside offers a session; the session itself runs the tools.
+#[derive(Clone)]
+pub struct Outside {
+    /// Keeps state.
+    pub store: Arc<dyn state::Store>,
+    /// Opens folders.
+    pub folders: Arc<dyn filesystem::Folders>,
+    /// Takes log lines.
+    pub log: Arc<dyn stdio::Log>,
+}
+
+/// A task that runs.
+pub struct Session {
+    plan: Plan,
+    gate: Arc<Gate>,
+    seeds: Seeds,
+    outside: Outside,
+    itself: Weak<Session>,
+}
+
+/// Why a store gave no result.
+#[derive(Debug, thiserror::Error)]
+pub enum Broken {
+    /// Something that it cannot go on without was refused.
+    #[error(transparent)]
+    Refused(Refusal),
+    /// A limit of the whole task is spent.
+    #[error(transparent)]
+    Exhausted(Exhausted),
+    /// The host could not give what it was granted.
+    #[error("{0}")]
+    Unavailable(String),
+    /// The guest broke down. `kind` is in the host's words alone; `detail` may hold what the guest said.
+    #[error("{kind}")]
+    Trapped {
+        /// What happened.
+        kind: String,
+        /// Everything that wasmtime says of it.
+        detail: String,
+    },
+}
+
+/// What the agent gave.
+pub type Given = Result<String, types::Failure>;
+
+impl Session {
+    /// A task with a plan, about to run.
+    pub fn new(plan: Plan, gate: Arc<Gate>, seeds: Seeds, outside: Outside) -> Arc<Self> {
+        Arc::new_cyclic(|itself| Self { plan, gate, seeds, outside, itself: Weak::clone(itself) })
+    }
+
+    /// Runs the agent on an input until it ends, its time is over, or the future is dropped.
+    ///
+    /// # Errors
+    /// Why it gave no result.
+    pub async fn run(&self, task: &TaskId, input: &str, tank: &mut Tank) -> Result<Given, Broken> {
+        let run = async {
+            let unit = &self.plan.root;
+            let (mut running, instance) = self.enter(unit, task.clone(), tank).await?;
+            let export = unit.run.as_ref().ok_or_else(|| Broken::Unavailable("it is no agent".to_owned()))?;
+            let store = &mut running.store;
+            let broken = |error| self.broken(&error);
+            let run = instance.get_typed_func::<(&str,), (Given,)>(&mut *store, export).map_err(broken)?;
+            let (given,) = run.call_async(&mut *store, (input,)).await.map_err(broken)?;
+            Ok(given)
+        };
+        self.within_time(run).await
+    }
+
+    /// Runs one function of the tool that the plan is made of.
+    ///
+    /// # Errors
+    /// Why it gave no result.
+    pub async fn call_root(
+        &self,
+        task: &TaskId,
+        function: &Function,
+        arguments: &[Val],
+        tank: &mut Tank,
+    ) -> Result<Outcome, Broken> {
+        self.within_time(self.invoke(&self.plan.root, task.clone(), function, arguments, tank)).await
+    }
+
+    /// The plan that runs.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    async fn within_time<T>(&self, run: impl Future<Output = Result<T, Broken>>) -> Result<T, Broken> {
+        let allowed = self.gate.budget.limits().wall_time;
+        let begun = Instant::now();
+        match tokio::time::timeout(allowed, run).await {
+            Ok(result) => result,
+            Err(_) => Err(Broken::Exhausted(Exhausted {
+                limit: Limit::WallTime,
+                used: milliseconds(begun.elapsed()),
+                allowed: milliseconds(allowed),
+            })),
+        }
+    }
+
+    /// Makes a store for a component, with everything that it is granted opened, and instantiates it there.
+    #[expect(clippy::disallowed_methods, reason = "the only place where a store is made")]
+    async fn enter<'f>(
+        &self,
+        unit: &Unit,
+        task: TaskId,
+        fuel: &'f mut dyn Fuel,
+    ) -> Result<(Running<'f>, Instance), Broken> {
+        let actor = Arc::new(Actor::new(task, &self.plan.bundle, &unit.name, unit.digest.to_string()));
+        let spawn = self.itself.upgrade().ok_or_else(|| Broken::Unavailable("the task has ended".to_owned()))?;
+        let Outside { store, folders, log } = self.outside.clone();
+        let ports = Ports { store, folders, log, spawn };
+        let (bundle, seeds, gate) = (self.plan.bundle.as_str(), &self.seeds, &self.gate);
+        let setting = Setting { ports: &ports, bundle, seeds, gate, actor: &actor };
+        let limiter = Limiter::new(Arc::clone(&gate.budget));
+        let state = TaskState::open(setting, &unit.grants, limiter).await.map_err(unopened)?;
+        let limits = gate.budget.limits();
+        let mut store = Store::new(unit.pre.component().engine(), state);
+        store.limiter(|state| &mut state.limiter);
+        store.set_hostcall_fuel(usize::try_from(limits.host_call).unwrap_or(usize::MAX));
+        store.set_max_component_handles(usize::try_from(limits.handles).unwrap_or(usize::MAX));
+        let mut running = Running { store, fuel };
+        let broken = |error| self.broken(&error);
+        let lent = running.fuel.take();
+        running.store.set_fuel(lent).map_err(broken)?;
+        running.store.fuel_async_yield_interval(Some(YIELD_INTERVAL)).map_err(broken)?;
+        let instance = unit.pre.instantiate_async(&mut running.store).await.map_err(broken)?;
+        Ok((running, instance))
+    }
+
+    /// Calls a function in a store of its own.
+    async fn invoke(
+        &self,
+        unit: &Unit,
+        task: TaskId,
+        function: &Function,
+        arguments: &[Val],
+        fuel: &mut dyn Fuel,
+    ) -> Result<Outcome, Broken> {
+        let (mut running, instance) = self.enter(unit, task, fuel).await?;
+        let store = &mut running.store;
+        let missing = || Broken::Unavailable(format!("the function `{}` is not there", function.name()));
+        let callee = instance.get_func(&mut *store, function.export()).ok_or_else(missing)?;
+        let mut results = vec![Val::Bool(false); usize::from(function.result().is_some())];
+        callee.call_async(&mut *store, arguments, &mut results).await.map_err(|error| self.broken(&error))?;
+        function.outcome(&results).map_err(|error| {
+            let kind = "it gave a value that cannot be JSON".to_owned();
+            Broken::Trapped { kind, detail: error.to_string() }
+        })
+    }
+
+    /// What an error of wasmtime's means for the task.
+    fn broken(&self, error: &wasmtime::Error) -> Broken {
+        match error.downcast_ref::<Denied>() {
+            Some(Denied::Refused(refusal)) => return Broken::Refused(*refusal),
+            Some(Denied::Exhausted(exhausted)) => return Broken::Exhausted(*exhausted),
+            None => {}
+        }
+        let fuel = self.gate.budget.limits().fuel;
+        if let Some(Trap::OutOfFuel) = error.downcast_ref() {
+            return Broken::Exhausted(Exhausted { limit: Limit::Fuel, used: fuel, allowed: fuel });
+        }
+        let kind = if let Some(trap) = error.downcast_ref::<Trap>() {
+            match trap {
+                Trap::UnreachableCodeReached => "it panicked or aborted (unreachable code was reached)".to_owned(),
+                trap => format!("it trapped: {trap}"),
+            }
+        } else if let Some(I32Exit(code)) = error.downcast_ref() {
+            format!("it exited with code {code} instead of giving a result")
+        } else {
+            "a call of the host failed".to_owned()
+        };
+        Broken::Trapped { kind, detail: format!("{:#}", error.root_cause()) }
+    }
+}
+
+fn unopened(error: OpenError) -> Broken {
+    match error {
+        OpenError::Denied(Denied::Refused(refusal)) => Broken::Refused(refusal),
+        OpenError::Denied(Denied::Exhausted(exhausted)) => Broken::Exhausted(exhausted),
+        OpenError::Unavailable { what, source } => Broken::Unavailable(format!("{what}: {source}")),
+    }
+}
+
+/// Whole milliseconds.
+pub fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A store in use. However it ends, what is left of its fuel goes back.
+struct Running<'f> {
+    store: Store<TaskState>,
+    fuel: &'f mut dyn Fuel,
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.fuel.give_back(self.store.get_fuel().unwrap_or(0));
+    }
+}
+
+/// The fuel of the whole task.
+#[derive(Debug)]
+pub struct Tank(pub u64);
+
+impl Fuel for Tank {
+    fn take(&mut self) -> u64 {
+        std::mem::take(&mut self.0)
+    }
+
+    fn give_back(&mut self, left: u64) {
+        self.0 = left;
+    }
+}
+
+impl Spawn for Session {
+    fn functions(&self, tool: &str) -> &[Arc<Function>] {
+        self.plan.tools.get(tool).map(|unit| unit.functions.as_slice()).unwrap_or_default()
+    }
+
+    fn call<'a>(
+        &'a self,
+        permit: Permit<Call>,
+        task: TaskId,
+        arguments: Vec<Val>,
+        fuel: &'a mut dyn Fuel,
+    ) -> Pin<Box<dyn Future<Output = Result<Answer, CallError>> + Send + 'a>> {
+        let call = permit.redeem();
+        Box::pin(async move {
+            let trapped = |kind: &str, detail: String| CallError::Trapped { kind: kind.to_owned(), detail };
+            let gone = || trapped("it is not there", String::new());
+            let unit = self.plan.tools.get(&call.tool).ok_or_else(gone)?;
+            let function = unit.functions.iter().find(|known| known.name() == call.function).ok_or_else(gone)?;
+            match self.invoke(unit, task, function, &arguments, fuel).await {
+                Ok(Outcome::Ok(value)) => Ok(Ok(value)),
+                Ok(Outcome::Err(value)) => Ok(Err(value)),
+                Err(Broken::Refused(refusal)) => Err(CallError::Denied(Denied::Refused(refusal))),
+                Err(Broken::Exhausted(exhausted)) => Err(CallError::Denied(Denied::Exhausted(exhausted))),
+                Err(Broken::Unavailable(what)) => Err(trapped("it could not be started", what)),
+                Err(Broken::Trapped { kind, detail }) => Err(CallError::Trapped { kind, detail }),
+            }
+        })
+    }
+}

@@ -1,0 +1,299 @@
+//! What a task will run: components, linked with exactly what the grant gives of what the bundle requests.
+//!
+//! Everything that can be refused before a guest runs is refused here, with the component's name, what it asks for, and
+//! the line that would allow it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use wasmtime::component::types::{ComponentItem, Type};
+use wasmtime::component::{Component, ComponentExportIndex, InstancePre, Linker};
+
+use crate::bundle::{Bundle, ComponentName, ComponentSource, Digest};
+use crate::capability::tools::{Grant as ToolsGrant, Tools};
+use crate::capability::{Capability as _, REGISTRY, Registered, TaskState, powerless};
+use crate::engine::Engine;
+use crate::grant::Manifest;
+use crate::manifest::Sections;
+use crate::tool::{Function, Functions};
+
+/// A component, ready to be instantiated.
+pub struct Unit {
+    /// `agent`, or the tool's name.
+    pub name: String,
+    /// The component's digest.
+    pub digest: Digest,
+    /// What it may do.
+    pub grants: Arc<Sections>,
+    /// It, linked.
+    pub pre: InstancePre<TaskState>,
+    /// Its `run`, if it is an agent.
+    pub run: Option<ComponentExportIndex>,
+    /// Its functions, if it is a tool.
+    pub functions: Vec<Arc<Function>>,
+}
+
+/// The components of a task.
+pub struct Plan {
+    /// The bundle's name.
+    pub bundle: String,
+    /// The bundle's version.
+    pub version: String,
+    /// The bundle's digest.
+    pub digest: Digest,
+    /// The agent, or the one tool that is tried alone.
+    pub root: Unit,
+    /// The tools that the grant lets be reached, by name.
+    pub tools: BTreeMap<String, Unit>,
+}
+
+/// Why a task was refused before it ran.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct LoadRefusal {
+    /// `agent`, or the tool's name.
+    pub component: String,
+    /// A stable word: `import-not-granted`, `import-mismatch`, `digest-mismatch`, `not-an-agent`, `not-a-tool`,
+    /// `not-compiled`, `tool-cycle`.
+    pub code: &'static str,
+    /// What is wrong.
+    pub message: String,
+    /// What to do about it.
+    pub help: String,
+}
+
+impl Plan {
+    /// Links a bundle's agent and the tools that it can reach, under a grant manifest.
+    ///
+    /// # Errors
+    /// What was refused first.
+    pub fn of_bundle(engine: &Engine, bundle: &Bundle, manifest: &Manifest) -> Result<Self, LoadRefusal> {
+        let effective = |source: &ComponentSource| effective(source, manifest);
+        check_pin(&bundle.agent, manifest)?;
+        let root = prepare(engine, &bundle.agent, effective(&bundle.agent), Role::Agent, bundle.name.as_str())?;
+        let mut tools: BTreeMap<String, Unit> = BTreeMap::new();
+        let mut wanted = named(&root.grants);
+        while let Some(name) = wanted.pop() {
+            if tools.contains_key(&name) {
+                continue;
+            }
+            // The manifest was checked against the bundle: the name is one of its tools.
+            let Some(source) = bundle.tools.get(name.as_str()) else { continue };
+            check_pin(source, manifest)?;
+            let unit = prepare(engine, source, effective(source), Role::Tool, bundle.name.as_str())?;
+            wanted.extend(named(&unit.grants));
+            tools.insert(name, unit);
+        }
+        refuse_cycles(&tools)?;
+        let (name, version) = (bundle.name.to_string(), bundle.version.clone());
+        Ok(Self { bundle: name, version, digest: bundle.digest, root, tools })
+    }
+
+    /// Links one tool alone, with what it is granted.
+    ///
+    /// # Errors
+    /// What was refused first.
+    pub fn of_tool(engine: &Engine, tool: &ComponentSource, grants: Sections) -> Result<Self, LoadRefusal> {
+        let name = tool.name.to_string();
+        let root = prepare(engine, tool, grants, Role::Tool, &name)?;
+        Ok(Self { bundle: name, version: String::new(), digest: tool.digest, root, tools: BTreeMap::new() })
+    }
+}
+
+/// What a component may do: what is granted of what is requested.
+pub fn effective(source: &ComponentSource, manifest: &Manifest) -> Sections {
+    let Some(granted) = manifest.component(&source.name) else { return Sections::default() };
+    granted.sections.narrowed(|key| {
+        let row = REGISTRY.iter().find(|row| row.key() == key)?;
+        row.narrow(&granted.sections, &source.requests)
+    })
+}
+
+/// Whether a component must export `run` or functions.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Role {
+    Agent,
+    Tool,
+}
+
+fn named(grants: &Sections) -> Vec<String> {
+    let grant = grants.get::<ToolsGrant>(Tools::NAME);
+    grant.map(|grant| grant.names().map(ToOwned::to_owned).collect()).unwrap_or_default()
+}
+
+fn check_pin(source: &ComponentSource, manifest: &Manifest) -> Result<(), LoadRefusal> {
+    let pin = manifest.component(&source.name).and_then(|grant| grant.digest.as_ref());
+    match pin {
+        Some(pin) if *pin.get_ref() != source.digest => Err(LoadRefusal {
+            component: source.name.to_string(),
+            code: "digest-mismatch",
+            message: format!(
+                "the component of `{}` has the digest {}, and the grant pins {}",
+                source.name,
+                source.digest,
+                pin.get_ref()
+            ),
+            help: "look at what changed; then `ambit check --pin` writes the new digest".to_owned(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+fn prepare(
+    engine: &Engine,
+    source: &ComponentSource,
+    grants: Sections,
+    role: Role,
+    bundle: &str,
+) -> Result<Unit, LoadRefusal> {
+    let name = source.name.to_string();
+    let refuse = |code, message: String, help: &str| LoadRefusal {
+        component: name.clone(),
+        code,
+        message,
+        help: help.to_owned(),
+    };
+    let component = engine.component(&source.wasm, &source.digest).map_err(|error| {
+        let help = "rebuild it; `ambit inspect` shows whether it is a component that can be read";
+        refuse("not-compiled", format!("the component of `{name}` cannot be used: {error}"), help)
+    })?;
+    let linker = linked(engine, &grants).map_err(|error| {
+        let help = "this is a bug of ambit's";
+        refuse("not-compiled", format!("the imports of `{name}` cannot be linked: {error}"), help)
+    })?;
+    check_imports(engine, &component, source, &grants, bundle)?;
+    let pre = linker.instantiate_pre(&component).map_err(|error| {
+        let help = "build it against the WIT that ambit ships; `ambit inspect` lists what it imports";
+        refuse("import-mismatch", format!("`{name}` imports something of another version or type: {error:#}"), help)
+    })?;
+    let (run, functions) = match role {
+        Role::Agent => {
+            let run = exported_run(engine, &component).ok_or_else(|| {
+                let message = format!("the component of `{name}` does not export `run` as world `ambit:agent/agent` has it");
+                refuse("not-an-agent", message, "build the agent for the world `agent` of `ambit:agent@0.1.0`")
+            })?;
+            (Some(run), Vec::new())
+        }
+        Role::Tool => {
+            let functions = Functions::of(&component, engine.wasmtime(), &source.wasm).map_err(|error| {
+                let message = format!("the component of `{name}` cannot be a tool: {error}");
+                refuse("not-a-tool", message, "a tool's functions take and give plain values, each under a name of its own")
+            })?;
+            (None, functions.into_iter().map(Arc::new).collect())
+        }
+    };
+    Ok(Unit { name, digest: source.digest, grants: Arc::new(grants), pre, run, functions })
+}
+
+/// A linker with what is granted, what is powerless, and nothing else.
+fn linked(engine: &Engine, grants: &Sections) -> wasmtime::Result<Linker<TaskState>> {
+    let mut linker = Linker::new(engine.wasmtime());
+    powerless::link(&mut linker)?;
+    for row in REGISTRY {
+        if is_present(*row, grants) {
+            row.link(&mut linker)?;
+        }
+    }
+    Ok(linker)
+}
+
+fn is_present(row: &dyn Registered, grants: &Sections) -> bool {
+    row.is_powerless() || grants.has(row.key())
+}
+
+/// The capability that an interface belongs to.
+pub fn capability_of(interface: &str) -> Option<&'static dyn Registered> {
+    REGISTRY.iter().copied().find(|row| row.interfaces().contains(&interface))
+}
+
+/// An import's name without its version: `wasi:io/streams@0.2.6` is `wasi:io/streams`.
+pub fn without_version(import: &str) -> &str {
+    import.split_once('@').map_or(import, |(name, _)| name)
+}
+
+/// Compares every import with the grant.
+fn check_imports(
+    engine: &Engine,
+    component: &Component,
+    source: &ComponentSource,
+    grants: &Sections,
+    bundle: &str,
+) -> Result<(), LoadRefusal> {
+    for import in crate::tool::imports(component, engine.wasmtime()) {
+        let interface = without_version(&import);
+        if powerless::INTERFACES.contains(&interface) {
+            continue;
+        }
+        let owner = capability_of(interface);
+        if owner.is_some_and(|row| is_present(row, grants)) {
+            continue;
+        }
+        let name = &source.name;
+        let section = match name {
+            ComponentName::Agent => "[agent]".to_owned(),
+            ComponentName::Tool(tool) => format!("[tools.{tool}]"),
+        };
+        let help = match owner {
+            Some(row) if source.requests.has(row.key()) => format!(
+                "to allow it, add `{}` to {section} in the grants of `{bundle}`; it is for {}",
+                row.key(),
+                row.summary()
+            ),
+            Some(row) => format!(
+                "the bundle does not request `{}` for it: its author has to, and the operator to grant it in {section}",
+                row.key()
+            ),
+            None => "no grant key gives this interface: ambit does not offer it to any component".to_owned(),
+        };
+        return Err(LoadRefusal {
+            component: name.to_string(),
+            code: "import-not-granted",
+            message: format!("`{name}` imports `{import}`, which is not granted"),
+            help,
+        });
+    }
+    Ok(())
+}
+
+/// The export `run: func(input: string) -> result<string, record { code: string, message: string }>`.
+fn exported_run(engine: &Engine, component: &Component) -> Option<ComponentExportIndex> {
+    let ty = component.component_type();
+    let export = ty.get_export(engine.wasmtime(), "run")?;
+    let ComponentItem::ComponentFunc(run) = export.ty else { return None };
+    let takes: Vec<Type> = run.params().map(|(_, ty)| ty).collect();
+    let gives: Vec<Type> = run.results().collect();
+    let ([Type::String], [Type::Result(result)]) = (takes.as_slice(), gives.as_slice()) else { return None };
+    let Some(Type::Record(failure)) = result.err() else { return None };
+    let fields: Vec<(String, bool)> =
+        failure.fields().map(|field| (field.name.to_owned(), matches!(field.ty, Type::String))).collect();
+    let expected = [("code".to_owned(), true), ("message".to_owned(), true)];
+    (matches!(result.ok(), Some(Type::String)) && fields == expected).then(|| component.get_export_index(None, "run"))?
+}
+
+/// Whether a component is an agent: it exports `run` as the world `agent` has it.
+pub fn is_agent(engine: &Engine, component: &Component) -> bool {
+    exported_run(engine, component).is_some()
+}
+
+/// Refuses tools that can call themselves by way of others.
+fn refuse_cycles(tools: &BTreeMap<String, Unit>) -> Result<(), LoadRefusal> {
+    fn visit<'a>(name: &'a str, tools: &'a BTreeMap<String, Unit>, above: &mut Vec<&'a str>) -> Option<String> {
+        if let Some(at) = above.iter().position(|seen| *seen == name) {
+            return Some(above[at..].iter().chain([&name]).copied().collect::<Vec<_>>().join(" → "));
+        }
+        above.push(name);
+        let grant = tools.get(name).and_then(|unit| unit.grants.get::<ToolsGrant>(Tools::NAME));
+        let cycle = grant.and_then(|grant| grant.names().find_map(|next| visit(next, tools, above)));
+        above.pop();
+        cycle
+    }
+    match tools.keys().find_map(|name| visit(name, tools, &mut Vec::new()).map(|cycle| (name, cycle))) {
+        None => Ok(()),
+        Some((name, cycle)) => Err(LoadRefusal {
+            component: name.clone(),
+            code: "tool-cycle",
+            message: format!("tools are granted in a circle: {cycle}"),
+            help: "take one of these tools out of another one's `tools`".to_owned(),
+        }),
+    }
+}

@@ -1,0 +1,79 @@
+//! The project's own commands, run as `cargo xtask NAME`.
+//!
+//! | command | what it does |
+//! | --- | --- |
+//! | `setup` | makes rustc able to build for `wasm32-wasip2` |
+//! | `guests` | builds guest-examples/ and puts each bundle's components into its folder |
+//! | `demo` | the main job and its two hostile twins, from nothing to a verified audit log |
+//! | `test` | every check, in the order in which they are likely to fail |
+//!
+//! Each sets up what it needs first, and does again only what is out of date.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::print_stdout,
+    reason = "a build tool, not the product"
+)]
+
+mod demo;
+mod failure;
+mod guests;
+mod setup;
+mod steps;
+mod test;
+mod workspace;
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use crate::failure::Failure;
+use crate::steps::Steps;
+use crate::workspace::Workspace;
+
+const USAGE: &str = "\
+usage: cargo xtask COMMAND
+
+  setup          make rustc able to build for wasm32-wasip2
+  guests         build guest-examples/ and put each bundle's components into its folder
+  demo           run the main job and its two hostile twins
+  test [--real]  run every check; with --real those against real servers as well";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let command = match arguments.as_slice() {
+        ["setup"] => setup::wasm_target,
+        ["guests"] => |steps: &mut Steps, workspace: &Workspace| guests::build(steps, workspace).map(drop),
+        ["demo"] => demo::run,
+        ["test"] => |steps: &mut Steps, workspace: &Workspace| test::run(steps, workspace, false),
+        ["test", "--real"] => |steps: &mut Steps, workspace: &Workspace| test::run(steps, workspace, true),
+        ["help" | "--help" | "-h"] => {
+            println!("{USAGE}");
+            return ExitCode::SUCCESS;
+        }
+        _ => {
+            eprintln!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    let mut steps = Steps::default();
+    let result = Workspace::discover().and_then(|workspace| command(&mut steps, &workspace));
+    steps.summarise();
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            complain(&failure);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Prints a failure and what caused it, a line each.
+fn complain(failure: &Failure) {
+    eprintln!("\nerror: {failure}");
+    let mut cause = failure.source();
+    while let Some(error) = cause {
+        eprintln!("  because: {error}");
+        cause = error.source();
+    }
+}
