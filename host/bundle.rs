@@ -19,6 +19,7 @@
 use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -33,7 +34,8 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use crate::manifest::{
-    Fields, ManifestError, ReadError, Sections, Source, Vocabulary, quoted, read_file, reject, suggestion, valid_name,
+    Fields, ManifestError, ReadError, Sections, Source, Vocabulary, harmless, quoted, read_file, reject, suggestion,
+    valid_name,
 };
 
 /// The file that makes a folder a bundle.
@@ -106,10 +108,7 @@ impl FromStr for Digest {
                 b'a'..=b'f' => Some(digit - b'a' + 10),
                 _ => None,
             };
-            *byte = value(pair[0])
-                .zip(value(pair[1]))
-                .map(|(high, low)| high << 4 | low)
-                .ok_or_else(error)?;
+            *byte = value(pair[0]).zip(value(pair[1])).map(|(high, low)| high << 4 | low).ok_or_else(error)?;
         }
         Ok(Digest(bytes))
     }
@@ -125,8 +124,7 @@ impl<'de> Deserialize<'de> for Digest {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Digest, D::Error> {
         let text = String::deserialize(deserializer)?;
         let help = "write `sha256:` and 64 hexadecimal digits, in small letters; `ambit check --pin` fills it in";
-        text.parse()
-            .map_err(|error: DigestError| reject(&error.to_string(), help))
+        text.parse().map_err(|error: DigestError| reject(&error.to_string(), help))
     }
 }
 
@@ -158,11 +156,7 @@ impl FromStr for Name {
     type Err = NameError;
 
     fn from_str(text: &str) -> Result<Name, NameError> {
-        if valid_name(text) {
-            Ok(Name(text.into()))
-        } else {
-            Err(NameError(quoted(text)))
-        }
+        if valid_name(text) { Ok(Name(text.into())) } else { Err(NameError(quoted(text))) }
     }
 }
 
@@ -181,8 +175,7 @@ impl Borrow<str> for Name {
 impl<'de> Deserialize<'de> for Name {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Name, D::Error> {
         let text = String::deserialize(deserializer)?;
-        text.parse()
-            .map_err(|error: NameError| reject(&error.to_string(), NameError::HELP))
+        text.parse().map_err(|error: NameError| reject(&error.to_string(), NameError::HELP))
     }
 }
 
@@ -211,7 +204,7 @@ impl fmt::Display for ComponentName {
 pub enum ComponentError {
     /// The file cannot be read.
     #[error(transparent)]
-    #[diagnostic(help("build the component first; a bundle holds its components in its own folder"))]
+    #[diagnostic(transparent)]
     Unreadable(#[from] ReadError),
     /// It is WebAssembly, but without interfaces.
     #[error("this is a core module, not a component")]
@@ -244,9 +237,16 @@ pub fn read_component(folder: &Dir, path: &Path) -> Result<Arc<[u8]>, ComponentE
 /// # Errors
 ///
 /// When there is no such folder, or it cannot be opened.
+#[expect(clippy::disallowed_methods, reason = "the user named this folder; every file in it is reached through it")]
 pub fn open_folder(path: &Path) -> Result<Dir, ManifestError> {
-    Dir::open_ambient_dir(path, ambient_authority())
-        .map_err(|error| ManifestError::of_file(path, &format!("the folder cannot be opened: {error}"), None))
+    Dir::open_ambient_dir(path, ambient_authority()).map_err(|error| {
+        let message = match error.kind() {
+            io::ErrorKind::NotFound => "there is no such folder".to_owned(),
+            io::ErrorKind::NotADirectory => "this is not a folder".to_owned(),
+            _ => format!("the folder cannot be opened: {error}"),
+        };
+        ManifestError::of_file(path, &message, "name the folder that holds the bundle, or its policies".to_owned())
+    })
 }
 
 /// A bundle whose manifest was read and whose components were loaded.
@@ -309,19 +309,9 @@ impl ComponentSource {
 
 impl fmt::Debug for ComponentSource {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ComponentSource {
-            name,
-            path,
-            digest,
-            requests,
-            ..
-        } = self;
+        let ComponentSource { name, path, digest, requests, .. } = self;
         let mut debug = formatter.debug_struct("ComponentSource");
-        debug
-            .field("name", name)
-            .field("path", path)
-            .field("digest", digest)
-            .field("requests", requests);
+        debug.field("name", name).field("path", path).field("digest", digest).field("requests", requests);
         debug.finish_non_exhaustive()
     }
 }
@@ -336,24 +326,14 @@ impl Bundle {
         let source = Source::read(folder, Path::new(BUNDLE_FILE), &shown_as.join(BUNDLE_FILE))?;
         let mut fields = Fields::of_document(&source, &["name", "version", "description", "agent", "tools"])?;
         let name = fields.read::<Name>("name")?;
-        let name = name
-            .ok_or_else(|| fields.missing("name", "name the bundle, as `name = \"researcher\"`"))?
-            .into_inner();
+        let name =
+            name.ok_or_else(|| fields.missing("name", "name the bundle, as `name = \"researcher\"`"))?.into_inner();
         let version = fields.read::<Version>("version")?;
-        let version = version
-            .ok_or_else(|| fields.missing("version", "add `version = \"0.1.0\"`"))?
-            .into_inner()
-            .0;
-        let description = fields
-            .read::<String>("description")?
-            .map(Spanned::into_inner)
-            .unwrap_or_default();
+        let version = version.ok_or_else(|| fields.missing("version", "add `version = \"0.1.0\"`"))?.into_inner().0;
+        let description =
+            fields.read::<String>("description")?.map(|text| harmless(text.get_ref())).unwrap_or_default();
 
-        let reader = ComponentReader {
-            source: &source,
-            folder,
-            vocabulary,
-        };
+        let reader = ComponentReader { source: &source, folder, vocabulary };
         let (_, agent) = fields
             .take("agent")
             .ok_or_else(|| fields.missing("agent", "add `[agent]` with `component = \"….wasm\"`"))?;
@@ -366,22 +346,10 @@ impl Bundle {
             }
         }
         let digest = digest_of(&source, &agent, &tools);
-        let bundle = Bundle {
-            name,
-            version,
-            description,
-            digest,
-            agent,
-            tools,
-            source,
-        };
+        let bundle = Bundle { name, version, description, digest, agent, tools, source };
         bundle.components().try_for_each(|component| {
-            let names = component
-                .requests
-                .tools(|section, request| section.tools_in_request(request));
-            names
-                .iter()
-                .try_for_each(|name| bundle.require_tool(&bundle.source, name.get_ref(), name.span()))
+            let names = component.requests.tools(|section, request| section.tools_in_request(request));
+            names.iter().try_for_each(|name| bundle.require_tool(&bundle.source, name.get_ref(), name.span()))
         })?;
         Ok(bundle)
     }
@@ -408,12 +376,7 @@ impl Bundle {
         let known = self.tools.keys().map(Name::as_str);
         let help = suggestion(name, known, &format!("the tools of `{}` are", self.name))
             .unwrap_or_else(|| format!("the bundle `{}` has no tools", self.name));
-        Err(ManifestError::at(
-            source,
-            span,
-            &format!("unknown tool {}", quoted(name)),
-            help,
-        ))
+        Err(ManifestError::at(source, span, &format!("unknown tool {}", quoted(name)), help))
     }
 }
 
@@ -464,25 +427,13 @@ impl<'b> ComponentReader<'b> {
             }
         };
         let digest = Digest::of(&wasm);
-        Ok(ComponentSource {
-            name,
-            span: path.span(),
-            path: path.into_inner().into(),
-            wasm,
-            digest,
-            requests,
-        })
+        Ok(ComponentSource { name, span: path.span(), path: path.into_inner().into(), wasm, digest, requests })
     }
 
     fn load(&self, path: &Spanned<String>) -> Result<Arc<[u8]>, ManifestError> {
         let text = path.get_ref();
         let refuse = |message: &str, help: Option<String>| {
-            ManifestError::at(
-                self.source,
-                path.span(),
-                &format!("component {}: {message}", quoted(text)),
-                help,
-            )
+            ManifestError::at(self.source, path.span(), &format!("component {}: {message}", quoted(text)), help)
         };
         // Only `names/between/slashes`: whatever else a path can say would leave the folder, or name a file twice.
         let plain = |name: &str| !matches!(name, "" | "." | "..") && !name.contains(['\\', ':', '\0']);
@@ -506,10 +457,7 @@ impl<'de> Deserialize<'de> for Version {
         if is_version(&text) {
             Ok(Version(text))
         } else {
-            Err(reject(
-                &format!("{} is not a version", quoted(&text)),
-                "write it as `\"0.1.0\"` or `\"1.0.0-beta.2\"`",
-            ))
+            Err(reject(&format!("{} is not a version", quoted(&text)), "write it as `\"0.1.0\"` or `\"1.0.0-beta.2\"`"))
         }
     }
 }
@@ -517,18 +465,13 @@ impl<'de> Deserialize<'de> for Version {
 fn is_version(text: &str) -> bool {
     let identifiers = |part: &str| {
         let letters = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
-        part.split('.')
-            .all(|identifier| !identifier.is_empty() && identifier.bytes().all(letters))
+        part.split('.').all(|identifier| !identifier.is_empty() && identifier.bytes().all(letters))
     };
     let number = |part: &str| {
         !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()) && (part == "0" || !part.starts_with('0'))
     };
-    let (text, build) = text
-        .split_once('+')
-        .map_or((text, None), |(text, build)| (text, Some(build)));
-    let (numbers, pre_release) = text
-        .split_once('-')
-        .map_or((text, None), |(text, part)| (text, Some(part)));
+    let (text, build) = text.split_once('+').map_or((text, None), |(text, build)| (text, Some(build)));
+    let (numbers, pre_release) = text.split_once('-').map_or((text, None), |(text, part)| (text, Some(part)));
     let numbers: Vec<&str> = numbers.split('.').collect();
     text.len() <= 64
         && numbers.len() == 3

@@ -151,7 +151,7 @@ struct Mistake {
 }
 
 impl Mistake {
-    fn new(message: impl Into<String>, help: impl Into<String>) -> Failure {
+    fn failure(message: impl Into<String>, help: impl Into<String>) -> Failure {
         Failure::usage(Self { message: message.into(), help: help.into() })
     }
 }

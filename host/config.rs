@@ -21,6 +21,7 @@ impl Instant {
     }
 
     /// Time since this instant.
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the monotonic clock")]
     pub fn elapsed(self) -> Duration {
         self.0.elapsed()
     }
@@ -67,7 +68,11 @@ impl Home {
     ///
     /// # Errors
     /// When there is no such folder and it cannot be made, or the user has no home.
-    #[expect(clippy::disallowed_methods, reason = "the home folder is where ambient authority begins")]
+    #[expect(
+        clippy::disallowed_methods,
+        clippy::disallowed_types,
+        reason = "the home folder is where ambient authority begins"
+    )]
     pub fn open(chosen: Option<&Path>) -> Result<Self, ConfigError> {
         let path = match chosen {
             Some(path) => path.to_owned(),

@@ -11,10 +11,10 @@
 use std::io::{Read as _, Write as _};
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 
-use cap_std::fs::{Dir, OpenOptions};
+use cap_std::fs::{Dir, MetadataExt as _, OpenOptions, OpenOptionsExt as _, PermissionsExt as _};
 use wasmtime::component::Component;
 use wasmtime::{Config, ResourceLimiter};
 
@@ -115,7 +115,6 @@ impl Engine {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
             metadata => metadata?,
         };
-        use cap_std::fs::{MetadataExt as _, PermissionsExt as _};
         let user = rustix::process::geteuid().as_raw();
         Ok(metadata.is_file() && metadata.uid() == user && metadata.permissions().mode() & 0o022 == 0)
     }
@@ -129,7 +128,6 @@ impl Engine {
 
     /// Writes a compiled component under its final name, whole or not at all.
     fn keep(&self, name: &str, compiled: &[u8]) -> std::io::Result<()> {
-        use cap_std::fs::OpenOptionsExt as _;
         let part = format!("{name}.{}", ulid::Ulid::generate());
         let mut options = OpenOptions::new();
         let mut file = self.cache.open_with(&part, options.write(true).create_new(true).mode(0o400))?;
@@ -141,7 +139,7 @@ impl Engine {
     /// Compiles in a child process.
     #[expect(clippy::disallowed_types, clippy::disallowed_methods, reason = "the compiler is a process of its own")]
     fn compile(&self, wasm: &[u8]) -> Result<Vec<u8>, EngineError> {
-        let mut child = Command::new(&self.compiler)
+        let mut child = std::process::Command::new(&self.compiler)
             .arg(COMPILE)
             .env_clear()
             .stdin(Stdio::piped())

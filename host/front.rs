@@ -338,7 +338,8 @@ impl Job {
             }
             Work::Function { tool, .. } => vec![(tool.name.to_string(), tool.digest.to_string())],
         };
-        let components: serde_json::Map<_, _> = components.into_iter().map(|(name, digest)| (name, digest.into())).collect();
+        let components: serde_json::Map<_, _> =
+            components.into_iter().map(|(name, digest)| (name, digest.into())).collect();
         let policy = if self.policy.is_built_in() { "built-in" } else { "rules" };
         serde_json::json!({
             "bundle": bundle,
@@ -372,7 +373,10 @@ impl End {
         match broken {
             Broken::Exhausted(exhausted) => Self::exhausted(&exhausted),
             Broken::Refused(refusal) => {
-                let help = format!("`ambit audit show --after {}` starts with the record that says why", refusal.record.saturating_sub(1));
+                let help = format!(
+                    "`ambit audit show --after {}` starts with the record that says why",
+                    refusal.record.saturating_sub(1)
+                );
                 Self::because(Status::Refused, refusal.code.as_str(), refusal.to_string(), Some(help))
             }
             Broken::Unavailable(what) => {
@@ -434,7 +438,12 @@ async fn call_end(session: &Session, task: &TaskId, function: &str, arguments: &
     let Some(found) = functions.iter().find(|known| known.name() == function) else {
         let known: Vec<_> = functions.iter().map(|known| known.name()).collect();
         let help = format!("it has: {}", known.join(", "));
-        return End::because(Status::Failed, "unknown-function", format!("there is no function `{}`", audit::escaped(function)), Some(help));
+        return End::because(
+            Status::Failed,
+            "unknown-function",
+            format!("there is no function `{}`", audit::escaped(function)),
+            Some(help),
+        );
     };
     let values = match found.arguments(arguments) {
         Ok((values, _)) => values,
@@ -451,4 +460,3 @@ async fn call_end(session: &Session, task: &TaskId, function: &str, arguments: &
         Err(broken) => End::broken(broken),
     }
 }
-

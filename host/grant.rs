@@ -100,19 +100,9 @@ impl Manifest {
         let bundle = fields.read::<Name>("bundle")?;
         let bundle = bundle
             .ok_or_else(|| fields.missing("bundle", "say which bundle this is for, as `bundle = \"researcher\"`"))?;
-        let limits = fields
-            .take("limits")
-            .map(|(_, value)| Limits::read(&source, value))
-            .transpose()?;
-        let reader = GrantReader {
-            source: &source,
-            base: &base,
-            vocabulary,
-        };
-        let agent = fields
-            .take("agent")
-            .map(|(key, value)| reader.read(key, value))
-            .transpose()?;
+        let limits = fields.take("limits").map(|(_, value)| Limits::read(&source, value)).transpose()?;
+        let reader = GrantReader { source: &source, base: &base, vocabulary };
+        let agent = fields.take("agent").map(|(key, value)| reader.read(key, value)).transpose()?;
         let mut tools = BTreeMap::new();
         if let Some((_, table)) = fields.take("tools") {
             for (key, value) in Fields::of_any(&source, table)?.into_entries() {
@@ -146,10 +136,7 @@ impl Manifest {
     /// The first name that does not fit.
     pub fn check(&self, bundle: &Bundle) -> Result<(), ManifestError> {
         if *self.bundle.get_ref() != bundle.name {
-            let message = format!(
-                "this manifest is for `{}`, and the bundle is `{}`",
-                self.bundle, bundle.name
-            );
+            let message = format!("this manifest is for `{}`, and the bundle is `{}`", self.bundle, bundle.name);
             let help = format!("write `bundle = \"{}\"` if these grants are meant for it", bundle.name);
             return Err(ManifestError::at(&self.source, self.bundle.span(), &message, help));
         }
@@ -175,10 +162,7 @@ impl Manifest {
                 continue;
             };
             if *pin.get_ref() != component.digest {
-                let message = format!(
-                    "the component of `{}` is not the one that is pinned here",
-                    component.name
-                );
+                let message = format!("the component of `{}` is not the one that is pinned here", component.name);
                 let help = format!(
                     "it is `{}`; look at what has changed, then pin it with `ambit check --pin`",
                     component.digest
@@ -210,22 +194,23 @@ impl Manifest {
                         table.set_implicit(true);
                         Item::Table(table)
                     });
-                    tools
-                        .as_table_like_mut()
-                        .and_then(|tools| section(tools, tool.as_str()))
+                    tools.as_table_like_mut().and_then(|tools| section(tools, tool.as_str()))
                 }
             };
             let section = section.ok_or_else(|| refuse(&format!("the section of `{name}` is not a table")))?;
             set_digest(section, &digest.to_string());
         }
-        Ok(document.to_string())
+        let pinned = document.to_string();
+        // The writer ends lines with `\n` alone.
+        let line_end = if self.source.text().contains("\r\n") { "\r\n" } else { "\n" };
+        Ok(pinned.replace("\r\n", "\n").replace('\n', line_end))
     }
 }
 
 /// A table's sub-table, added if it is missing: inside of an inline table as another one.
 fn section<'t>(table: &'t mut dyn TableLike, key: &str) -> Option<&'t mut dyn TableLike> {
     if !table.contains_key(key) {
-        table.insert(key, toml_edit::table());
+        append(table, key, toml_edit::table());
     }
     table.get_mut(key)?.as_table_like_mut()
 }
@@ -239,9 +224,20 @@ fn set_digest(section: &mut dyn TableLike, digest: &str) {
             *value.decor_mut() = decor;
         }
         None => {
-            section.insert("digest", toml_edit::value(digest));
+            append(section, "digest", toml_edit::value(digest));
         }
     }
+}
+
+/// Adds what is not there yet.
+fn append(table: &mut dyn TableLike, key: &str, item: Item) {
+    // The blank before the closing brace of an inline table belongs to its last value, which is the last no more.
+    if let Some(last) = table.iter_mut().last().and_then(|(_, item)| item.as_value_mut())
+        && last.decor().suffix().and_then(|suffix| suffix.as_str()) == Some(" ")
+    {
+        last.decor_mut().set_suffix("");
+    }
+    table.insert(key, item);
 }
 
 /// Reads the components' sections of a manifest.
@@ -258,11 +254,7 @@ impl<'m> GrantReader<'m> {
         let mut fields = Fields::of(self.source, value, &known)?;
         let digest = fields.read::<Digest>("digest")?;
         let sections = fields.into_sections(self.vocabulary, |section, value| section.grant(value, self.base))?;
-        Ok(ComponentGrant {
-            span: key,
-            digest,
-            sections,
-        })
+        Ok(ComponentGrant { span: key, digest, sections })
     }
 }
 

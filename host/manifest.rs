@@ -38,9 +38,9 @@ const LONGEST_MANIFEST: u64 = 1 << 20;
 
 /// A text file as diagnostics show it. Cheap to clone.
 #[derive(Clone)]
-pub struct Source(Arc<Text>);
+pub struct Source(Arc<File>);
 
-struct Text {
+struct File {
     path: PathBuf,
     text: String,
     /// `text` with what a terminal would obey made harmless, byte for byte as long, so that spans fit both.
@@ -53,11 +53,7 @@ impl Source {
     pub fn new(path: impl Into<PathBuf>, text: impl Into<String>) -> Source {
         let text = text.into();
         let shown = harmless(&text);
-        Source(Arc::new(Text {
-            path: path.into(),
-            text,
-            shown,
-        }))
+        Source(Arc::new(File { path: path.into(), text, shown }))
     }
 
     /// Reads a text file that a folder holds; `shown_as` is how diagnostics name it.
@@ -73,18 +69,11 @@ impl Source {
             };
             ManifestError::of_file(shown_as, &error.to_string(), help)
         })?;
-        String::from_utf8(bytes)
-            .map(|text| Source::new(shown_as, text))
-            .map_err(|error| {
-                let at = error.utf8_error().valid_up_to();
-                let source = Source::new(shown_as, String::from_utf8_lossy(error.as_bytes()));
-                ManifestError::at(
-                    &source,
-                    at..at + 1,
-                    "this is not UTF-8",
-                    "save the file as UTF-8".to_owned(),
-                )
-            })
+        String::from_utf8(bytes).map(|text| Source::new(shown_as, text)).map_err(|error| {
+            let at = error.utf8_error().valid_up_to();
+            let source = Source::new(shown_as, String::from_utf8_lossy(error.as_bytes()));
+            ManifestError::at(&source, at..at + 1, "this is not UTF-8", "save the file as UTF-8".to_owned())
+        })
     }
 
     /// The path its user knows the file by.
@@ -156,10 +145,7 @@ impl ManifestError {
     pub fn at(source: &Source, span: Range<usize>, message: &str, help: impl Into<Option<String>>) -> ManifestError {
         let text = source.text();
         let start = span.start.min(text.len());
-        let first_line = text.as_bytes()[start..]
-            .iter()
-            .take_while(|byte| **byte != b'\n' && **byte != b'\r')
-            .count();
+        let first_line = text.as_bytes()[start..].iter().take_while(|byte| **byte != b'\n' && **byte != b'\r').count();
         ManifestError {
             message: harmless(message).into(),
             source_code: Some(source.clone()),
@@ -255,6 +241,17 @@ impl Sections {
         self.0.get(key)?.value.downcast_ref()
     }
 
+    /// Where the key stands in its file.
+    #[must_use]
+    pub fn span(&self, key: &str) -> Option<Range<usize>> {
+        self.0.get(key).map(|entry| entry.span.clone())
+    }
+
+    /// The keys that are there, sorted, and where they stand.
+    pub fn keys(&self) -> impl Iterator<Item = (&'static str, Range<usize>)> + '_ {
+        self.0.iter().map(|(key, entry)| (*key, entry.span.clone()))
+    }
+
     /// Whether the key is there.
     #[must_use]
     pub fn has(&self, key: &str) -> bool {
@@ -271,24 +268,9 @@ impl Sections {
         Sections(narrowed.collect())
     }
 
-    /// Where the key stands in its file.
-    #[must_use]
-    pub fn span(&self, key: &str) -> Option<Range<usize>> {
-        self.0.get(key).map(|entry| entry.span.clone())
-    }
-
-    /// The keys that are there, sorted, and where they stand.
-    pub fn keys(&self) -> impl Iterator<Item = (&'static str, Range<usize>)> + '_ {
-        self.0.iter().map(|(key, entry)| (*key, entry.span.clone()))
-    }
-
     /// Names of tools in the values, in the order of the file.
     pub(crate) fn tools(&self, names: fn(&dyn Section, &dyn Any) -> Vec<Spanned<String>>) -> Vec<Spanned<String>> {
-        let mut tools: Vec<_> = self
-            .0
-            .values()
-            .flat_map(|entry| names(entry.section, &*entry.value))
-            .collect();
+        let mut tools: Vec<_> = self.0.values().flat_map(|entry| names(entry.section, &*entry.value)).collect();
         tools.sort_by_key(|name| name.span().start);
         tools
     }
@@ -312,12 +294,7 @@ impl<'t> Fields<'t> {
     pub(crate) fn of_document(source: &'t Source, known: &[&str]) -> Result<Fields<'t>, ManifestError> {
         let table = DeTable::parse(source.text())
             .map_err(|error| ManifestError::of_toml(source, 0..source.text().len(), &error))?;
-        Fields {
-            source,
-            span: 0..1,
-            table: table.into_inner(),
-        }
-        .checked(known)
+        Fields { source, span: 0..1, table: table.into_inner() }.checked(known)
     }
 
     /// A value that has to be a table with no other keys than `known`.
@@ -370,12 +347,7 @@ impl<'t> Fields<'t> {
 
     /// An error that says which key is missing from this table, and what to write.
     pub(crate) fn missing(&self, key: &str, help: &str) -> ManifestError {
-        ManifestError::at(
-            self.source,
-            self.span.clone(),
-            &format!("missing key `{key}`"),
-            help.to_owned(),
-        )
+        ManifestError::at(self.source, self.span.clone(), &format!("missing key `{key}`"), help.to_owned())
     }
 
     /// What is left, in the order of the file.
@@ -394,25 +366,12 @@ impl<'t> Fields<'t> {
         let source = self.source;
         let mut sections = BTreeMap::new();
         for (key, value) in self.into_entries() {
-            let Some(section) = vocabulary
-                .iter()
-                .copied()
-                .find(|section| section.key() == key.get_ref())
-            else {
+            let Some(section) = vocabulary.iter().copied().find(|section| section.key() == key.get_ref()) else {
                 continue;
             };
             let span = value.span();
-            let value = read(section, value)
-                .map_err(|error| ManifestError::of_toml(source, span, &error))?
-                .into();
-            sections.insert(
-                section.key(),
-                Entry {
-                    section,
-                    span: key.span(),
-                    value,
-                },
-            );
+            let value = read(section, value).map_err(|error| ManifestError::of_toml(source, span, &error))?.into();
+            sections.insert(section.key(), Entry { section, span: key.span(), value });
         }
         Ok(Sections(sections))
     }
@@ -459,9 +418,7 @@ impl From<io::Error> for ReadError {
 pub fn read_file(folder: &Dir, path: &Path, longest: u64) -> Result<Vec<u8>, ReadError> {
     let mut options = OpenOptions::new();
     // SECURITY: opening a pipe waits for its other end, and an author could put one in the place of a component.
-    options
-        .read(true)
-        .custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed());
+    options.read(true).custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed());
     let file = folder.open_with(path, &options)?;
     if !file.metadata()?.is_file() {
         return Err(ReadError::NotAFile);

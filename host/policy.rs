@@ -144,7 +144,7 @@ impl Policy {
     /// # Errors
     /// When the fragments are no schema, which is a bug in a capability.
     pub fn built_in(fragments: &[&str]) -> Result<Self, ManifestError> {
-        Self::of(vec![Source::new("built-in policy", BUILT_IN)], fragments, true)
+        Self::of(&[Source::new("built-in policy", BUILT_IN)], fragments, true)
     }
 
     /// Reads all `*.cedar` files of a folder, in the order of their names. A folder without any has the built-in policy.
@@ -154,7 +154,11 @@ impl Policy {
     pub fn load(dir: &Dir, path: &Path, fragments: &[&str]) -> Result<Self, ManifestError> {
         let mut sources = Vec::new();
         let unreadable = |name: &Path, error: &dyn std::fmt::Display| {
-            ManifestError::of_file(&path.join(name), &format!("cannot read the policy: {error}"), "make it a readable text file".to_owned())
+            ManifestError::of_file(
+                &path.join(name),
+                &format!("cannot read the policy: {error}"),
+                "make it a readable text file".to_owned(),
+            )
         };
         for entry in dir.entries().map_err(|error| unreadable(Path::new("."), &error))? {
             let name = entry.map_err(|error| unreadable(Path::new("."), &error))?.file_name();
@@ -173,10 +177,10 @@ impl Policy {
             Ok(Source::new(path.join(name).display().to_string(), text))
         });
         let sources = sources.collect::<Result<Vec<_>, _>>()?;
-        if sources.is_empty() { Self::built_in(fragments) } else { Self::of(sources, fragments, false) }
+        if sources.is_empty() { Self::built_in(fragments) } else { Self::of(&sources, fragments, false) }
     }
 
-    fn of(sources: Vec<Source>, fragments: &[&str], built_in: bool) -> Result<Self, ManifestError> {
+    fn of(sources: &[Source], fragments: &[&str], built_in: bool) -> Result<Self, ManifestError> {
         let text = format!("namespace Ambit {{\n{BASE_SCHEMA}\n{}\n}}", fragments.join("\n"));
         let schema_source = Source::new("policy schema", text.as_str());
         let (schema, _) = Schema::from_cedarschema_str(&text).map_err(|error| at(&schema_source, &error))?;
@@ -184,7 +188,7 @@ impl Policy {
         let mut rules = PolicySet::new();
         let mut hash = Sha256::new();
         let mut seen: BTreeMap<PolicyId, String> = BTreeMap::new();
-        for source in &sources {
+        for source in sources {
             hash.update((source.text().len() as u64).to_be_bytes());
             hash.update(source.text());
             for policy in named(source)?.policies() {
@@ -241,7 +245,8 @@ impl Policy {
         let action = uid("Action", action)?;
         let target = uid(resource.kind, &resource.name)?;
         let entities = Entities::from_entities(entities(principal, &task, resource, &target)?, Some(&self.schema))?;
-        let context = Context::from_pairs(context.iter().map(|(name, value)| ((*name).to_owned(), value.expression())))?;
+        let context =
+            Context::from_pairs(context.iter().map(|(name, value)| ((*name).to_owned(), value.expression())))?;
         let request = Request::new(task, action, target, context, Some(&self.schema))?;
         let response = self.authorizer.is_authorized(&request, &self.rules, &entities);
         if let Some(error) = response.diagnostics().errors().next() {
@@ -301,7 +306,8 @@ fn whole(source: &Source, message: &str, help: &str) -> ManifestError {
 fn at(source: &Source, error: &dyn Diagnostic) -> ManifestError {
     let message = error.to_string();
     let help = error.help().map(|help| help.to_string());
-    let span = error.labels().and_then(|mut labels| labels.next()).map(|label| label.offset()..label.offset() + label.len());
+    let span =
+        error.labels().and_then(|mut labels| labels.next()).map(|label| label.offset()..label.offset() + label.len());
     match span {
         Some(span) => ManifestError::at(source, span, &message, help),
         None => ManifestError::at(source, 0..1, &message, help),
@@ -327,8 +333,7 @@ fn entities(
         ("digest".to_owned(), RestrictedExpression::new_string(principal.digest.clone())),
         ("depth".to_owned(), Attribute::Long(principal.depth).expression()),
     ]);
-    let of_target =
-        resource.attributes.iter().map(|(name, value)| ((*name).to_owned(), value.expression())).collect();
+    let of_target = resource.attributes.iter().map(|(name, value)| ((*name).to_owned(), value.expression())).collect();
     Ok(vec![
         Entity::new(task.clone(), attributes, HashSet::from([component.clone()]))?,
         Entity::new_no_attrs(component, HashSet::from([bundle.clone()])),
@@ -347,7 +352,7 @@ mod tests {
     ";
 
     fn policy(text: &str) -> Result<Policy, ManifestError> {
-        Policy::of(vec![Source::new("rules.cedar", text)], &[FRAGMENT], false)
+        Policy::of(&[Source::new("rules.cedar", text)], &[FRAGMENT], false)
     }
 
     fn decide(policy: &Policy, size: u64) -> Decision {
@@ -377,10 +382,7 @@ mod tests {
         )
         .unwrap();
         assert_eq!(decide(&policy, 9), Decision::Allow { rules: vec!["all".into()] });
-        assert_eq!(
-            decide(&policy, 10),
-            Decision::Deny { rules: vec!["small".into()], approvals: vec![], error: None }
-        );
+        assert_eq!(decide(&policy, 10), Decision::Deny { rules: vec!["small".into()], approvals: vec![], error: None });
     }
 
     #[test]
@@ -430,7 +432,10 @@ mod tests {
             ("forbid (principal, action == Ambit::Action::\"tools.cal\", resource);", "tools.cal"),
             ("permit (principal, action, resource", ""),
             ("permit (principal == ?principal, action, resource);", "template"),
-            ("@id(\"a\") permit (principal, action, resource); @id(\"a\") forbid (principal, action, resource);", "two rules"),
+            (
+                "@id(\"a\") permit (principal, action, resource); @id(\"a\") forbid (principal, action, resource);",
+                "two rules",
+            ),
         ] {
             let error = policy(text).unwrap_err();
             let shown = format!("{:?}", miette::Report::new(error));

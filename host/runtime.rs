@@ -16,9 +16,9 @@ use wasmtime::{Store, Trap};
 use wasmtime_wasi::I32Exit;
 
 use crate::budget::{Exhausted, Limit};
-use crate::config::Instant;
 use crate::capability::tools::{Answer, Call, CallError, Fuel, Spawn, types};
 use crate::capability::{OpenError, Ports, Setting, TaskState, filesystem, state, stdio};
+use crate::config::Instant;
 use crate::engine::{Limiter, YIELD_INTERVAL};
 use crate::gate::{Actor, Denied, Gate, Permit, Refusal};
 use crate::task::{Seeds, TaskId};
@@ -148,11 +148,16 @@ impl Session {
         store.set_hostcall_fuel(usize::try_from(limits.host_call).unwrap_or(usize::MAX));
         store.set_max_component_handles(usize::try_from(limits.handles).unwrap_or(usize::MAX));
         let mut running = Running { store, fuel };
-        let broken = |error| self.broken(&error);
+        let broken = |error: wasmtime::Error| self.broken(&error);
         let lent = running.fuel.take();
         running.store.set_fuel(lent).map_err(broken)?;
         running.store.fuel_async_yield_interval(Some(YIELD_INTERVAL)).map_err(broken)?;
-        let instance = unit.pre.instantiate_async(&mut running.store).await.map_err(broken)?;
+        let instance = unit.pre.instantiate_async(&mut running.store).await.map_err(|error| match broken(error) {
+            Broken::Trapped { detail, .. } => {
+                Broken::Trapped { kind: "it could not be instantiated".to_owned(), detail }
+            }
+            broken => broken,
+        })?;
         Ok((running, instance))
     }
 

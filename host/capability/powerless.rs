@@ -75,7 +75,10 @@ impl sockets::network::Host for Denied {
         error.downcast()
     }
 
-    fn network_error_code(&mut self, _: Resource<wasmtime::Error>) -> wasmtime::Result<Option<sockets::network::ErrorCode>> {
+    fn network_error_code(
+        &mut self,
+        _: Resource<wasmtime::Error>,
+    ) -> wasmtime::Result<Option<sockets::network::ErrorCode>> {
         Ok(None)
     }
 }

@@ -286,7 +286,8 @@ impl Capability for State {
     }
 
     async fn open(guard: Guard<'_, Grant>, setting: &Setting<'_>) -> Result<Opened, OpenError> {
-        let (name, quota) = guard.grant().map(|grant| (grant.namespace.0.clone(), grant.quota.bytes())).unwrap_or_default();
+        let (name, quota) =
+            guard.grant().map(|grant| (grant.namespace.0.clone(), grant.quota.bytes())).unwrap_or_default();
         let namespace = Namespace { bundle: setting.bundle.to_owned(), name };
         Ok(Opened { store: Arc::clone(&setting.ports.store), namespace, quota })
     }
@@ -356,7 +357,11 @@ impl store::HostBucket for Scope<'_, State> {
         Ok(self.value(&bucket, key).await?.is_some())
     }
 
-    async fn list_keys(&mut self, bucket: Handle<Bucket>, cursor: Option<u64>) -> Result<store::KeyResponse, StateError> {
+    async fn list_keys(
+        &mut self,
+        bucket: Handle<Bucket>,
+        cursor: Option<u64>,
+    ) -> Result<store::KeyResponse, StateError> {
         self.table.get(&bucket)?;
         let Opened { store, namespace, .. } = &*self.host;
         let from = cursor.unwrap_or(0);

@@ -32,7 +32,7 @@ pub(super) fn audit(context: &Context, verb: &Verb) -> Result<ExitCode, Failure>
                 None => None,
                 Some(name) => Some(host.tasks.find(name)?.map(|task| task.task).ok_or_else(|| {
                     let message = format!("no task, or more than one, is called `{}`", crate::audit::escaped(name));
-                    Mistake::new(message, "`ambit task list` shows the names")
+                    Mistake::failure(message, "`ambit task list` shows the names")
                 })?),
             };
             let records = readable(host.audit.records(task.as_deref(), *after, *limit)?)?;

@@ -39,7 +39,7 @@ pub(super) fn call(context: &Context, arguments: Arguments) -> Result<ExitCode, 
         None => (Manifest::parse(NO_GRANT, Path::new("no grant"), &capability::vocabulary())?, "call".to_owned()),
     };
     let Some(grant) = manifest.tools.get(name.as_str()) else {
-        return Err(Mistake::new(
+        return Err(Mistake::failure(
             format!("the grant manifest has no section [tools.{name}]"),
             format!("add it, or rename the component's file to one of: {}", known(&manifest)),
         ));
@@ -73,13 +73,13 @@ pub(super) fn component(path: &Path) -> Result<ComponentSource, Failure> {
     let (folder, file) = split(path)?;
     ComponentSource::alone(&open_folder(folder)?, file).map_err(|error| {
         let help = miette::Diagnostic::help(&error).map(|help| help.to_string()).unwrap_or_default();
-        Mistake::new(format!("`{}`: {error}", path.display()), help)
+        Mistake::failure(format!("`{}`: {error}", path.display()), help)
     })
 }
 
 /// A path's folder and file name.
 fn split(path: &Path) -> Result<(&Path, &Path), Failure> {
-    let missing = || Mistake::new(format!("`{}` is no file", path.display()), "name a file");
+    let missing = || Mistake::failure(format!("`{}` is no file", path.display()), "name a file");
     let file = path.file_name().ok_or_else(missing)?;
     let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     Ok((folder, Path::new(file)))

@@ -130,7 +130,7 @@ fn pin(loaded: &Loaded, folder: &Path) -> Result<(), Failure> {
     let text = loaded.manifest.pin(&digests)?;
     let path = folder.join(GRANT_FILE);
     let unwritable = |error: std::io::Error| {
-        super::Mistake::new(format!("cannot write `{}`: {error}", path.display()), "make the file writable")
+        super::Mistake::failure(format!("cannot write `{}`: {error}", path.display()), "make the file writable")
     };
     let folder = open_folder(folder)?;
     // Written beside it and renamed: the manifest is never half there.
@@ -149,7 +149,11 @@ fn show(findings: &Findings) -> Result<(), Failure> {
         let mut any = false;
         for power in findings.powers.iter().filter(|power| power.component == pin.component) {
             any = true;
-            let because = if power.reason.is_empty() { String::new() } else { format!("  — {}", output::printable(&power.reason)) };
+            let because = if power.reason.is_empty() {
+                String::new()
+            } else {
+                format!("  — {}", output::printable(&power.reason))
+            };
             let standing = match power.standing {
                 "granted" => "granted",
                 "refused" => "requested, not granted",

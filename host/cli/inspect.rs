@@ -52,7 +52,7 @@ pub(super) fn inspect(context: &Context, arguments: &Arguments) -> Result<ExitCo
     let host = context.host()?;
     let engine = host.engine();
     let unusable = |error: &dyn std::fmt::Display| {
-        Mistake::new(
+        Mistake::failure(
             format!("`{}` cannot be read as a component: {error}", arguments.file.display()),
             "build it for `wasm32-wasip2`",
         )
@@ -85,7 +85,7 @@ pub(super) fn inspect(context: &Context, arguments: &Arguments) -> Result<ExitCo
     let inspected = Inspected {
         digest: source.digest.to_string(),
         agent: crate::runtime::plan::is_agent(engine, &compiled),
-        functions: listed.usable.iter().map(|function| shown(function)).collect(),
+        functions: listed.usable.iter().map(shown).collect(),
         unusable: listed.refused.iter().map(ToString::to_string).collect(),
         imports,
         needs,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
-use super::{Format, Failure};
+use super::{Failure, Format};
 use crate::capability::stdio::Log;
 use crate::front::{Audience, Report};
 use crate::gate::Observer;
@@ -44,7 +44,8 @@ pub(super) fn report(format: Format, report: &Report) -> Result<(), Failure> {
     match &report.output {
         Some(serde_json::Value::String(text)) => writeln!(std::io::stdout(), "{}", printable(text))?,
         Some(value) => {
-            let text = serde_json::to_string_pretty(value).map_err(|error| Failure::Host(miette::miette!("{error}")))?;
+            let text =
+                serde_json::to_string_pretty(value).map_err(|error| Failure::Host(miette::miette!("{error}")))?;
             writeln!(std::io::stdout(), "{}", printable(&text))?;
         }
         None => {}
@@ -77,7 +78,9 @@ pub(super) fn printable(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for line in text.split_inclusive(['\n', '\t']) {
         let end = line.len() - usize::from(line.ends_with(['\n', '\t']));
-        line[..end].chars().for_each(|character| out.push_str(&crate::audit::escaped(character.encode_utf8(&mut [0; 4]))));
+        line[..end]
+            .chars()
+            .for_each(|character| out.push_str(&crate::audit::escaped(character.encode_utf8(&mut [0; 4]))));
         out.push_str(&line[end..]);
     }
     out
@@ -118,7 +121,10 @@ impl Screen {
     pub(super) fn audience(format: Format) -> Audience {
         let bar = if format == Format::Human && std::io::stderr().is_terminal() {
             let bar = ProgressBar::new_spinner();
-            bar.set_style(ProgressStyle::with_template("{spinner} {elapsed} {msg}").unwrap_or_else(|_| ProgressStyle::default_spinner()));
+            bar.set_style(
+                ProgressStyle::with_template("{spinner} {elapsed} {msg}")
+                    .unwrap_or_else(|_| ProgressStyle::default_spinner()),
+            );
             bar.enable_steady_tick(Duration::from_millis(100));
             bar
         } else {

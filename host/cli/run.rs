@@ -94,17 +94,24 @@ fn input(given: &str, is_text: bool) -> Result<String, Failure> {
     }
     match crate::tool::json::parse(&text) {
         Ok(_) => Ok(text),
-        Err(error) => Err(Mistake::new(
+        Err(error) => Err(Mistake::failure(
             format!("the input is not JSON: {error}"),
             "give `--input '{\"question\": \"…\"}'`, `--input @FILE`, or add `--text` to pass plain text",
         )),
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the operator names this file on the command line")]
+#[expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "the operator names this file on the command line"
+)]
 fn read(path: &Path) -> Result<String, Failure> {
     let unreadable = |error| {
-        Mistake::new(format!("cannot read the input `{}`: {error}", path.display()), "name a readable file after the @")
+        Mistake::failure(
+            format!("cannot read the input `{}`: {error}", path.display()),
+            "name a readable file after the @",
+        )
     };
     limited(std::fs::File::open(path).map_err(unreadable)?, &path.display().to_string())
 }
@@ -113,8 +120,10 @@ fn limited(reader: impl std::io::Read, name: &str) -> Result<String, Failure> {
     let mut text = String::new();
     let read = reader.take(LONGEST_INPUT + 1).read_to_string(&mut text);
     match read {
-        Err(error) => Err(Mistake::new(format!("cannot read the input from {name}: {error}"), "the input is UTF-8 text")),
-        Ok(length) if length as u64 > LONGEST_INPUT => Err(Mistake::new(
+        Err(error) => {
+            Err(Mistake::failure(format!("cannot read the input from {name}: {error}"), "the input is UTF-8 text"))
+        }
+        Ok(length) if length as u64 > LONGEST_INPUT => Err(Mistake::failure(
             format!("the input from {name} is longer than {} MiB", LONGEST_INPUT >> 20),
             "put large data into a folder, and grant the folder",
         )),

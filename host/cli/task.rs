@@ -45,7 +45,7 @@ pub(super) fn task(context: &Context, verb: &Verb) -> Result<ExitCode, Failure> 
         }
         Verb::Show { task } => {
             let Some(listed) = host.tasks.find(task)? else {
-                return Err(Mistake::new(
+                return Err(Mistake::failure(
                     format!("no task, or more than one, is called `{}`", crate::audit::escaped(task)),
                     "`ambit task list` shows the names",
                 ));

@@ -129,6 +129,7 @@ impl Database {
     ///
     /// # Errors
     /// When the file cannot be opened or is of another layout.
+    #[expect(clippy::disallowed_methods, reason = "the one place that opens the database")]
     pub fn open(home: &Home) -> Result<Arc<Self>, DatabaseError> {
         let path = home.path().join("ambit.db");
         let failed = |error: rusqlite::Error| DatabaseError::Open { path: path.clone(), reason: error.to_string() };
@@ -238,9 +239,11 @@ fn write(connection: &mut Connection, queue: &Receiver<Work>) {
     while let Ok(first) = queue.recv() {
         let group = std::iter::once(first).chain(std::iter::from_fn(|| queue.try_recv().ok()).take(GROUP - 1));
         let mut replies = Vec::new();
-        let committed = commit(connection, group, &mut replies)
-            .map_err(|error| DatabaseError::Commit(error.to_string()));
-        replies.into_iter().for_each(|reply| reply(committed.clone()));
+        let committed =
+            commit(connection, group, &mut replies).map_err(|error| DatabaseError::Commit(error.to_string()));
+        for reply in replies {
+            reply(committed.clone());
+        }
     }
 }
 

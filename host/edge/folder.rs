@@ -1,1 +1,3 @@
-#[derive(Default)] pub struct HostFolders; impl crate::capability::filesystem::Folders for HostFolders {}
+#[derive(Default)]
+pub struct HostFolders;
+impl crate::capability::filesystem::Folders for HostFolders {}

@@ -25,7 +25,12 @@ impl AuditLog {
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub fn records(&self, task: Option<&str>, after: u64, limit: u64) -> Result<Vec<Result<Record, Flaw>>, DatabaseError> {
+    pub fn records(
+        &self,
+        task: Option<&str>,
+        after: u64,
+        limit: u64,
+    ) -> Result<Vec<Result<Record, Flaw>>, DatabaseError> {
         let connection = self.database.read();
         let mut statement = connection.prepare_cached(
             "SELECT seq, kind, at, task, component, import, action, resource, arguments, code, rules, detail, text, hash
@@ -70,7 +75,8 @@ impl AuditLog {
     /// # Errors
     /// When the database cannot be read or has no such record.
     pub fn hash(&self, seq: u64) -> Result<Hash, DatabaseError> {
-        let hash = self.database.read().query_row("SELECT hash FROM audit WHERE seq = ?1", [number(seq)], |row| row.get(0))?;
+        let hash =
+            self.database.read().query_row("SELECT hash FROM audit WHERE seq = ?1", [number(seq)], |row| row.get(0))?;
         Ok(Hash(hash))
     }
 }
@@ -95,9 +101,12 @@ impl Database {
         broken: &Arc<Mutex<Option<AuditError>>>,
     ) -> impl Future<Output = Result<u64, DatabaseError>> + Send + use<> {
         let broken = Arc::clone(broken);
-        self.write_noting(move |transaction| append(transaction, &entry), move |error: &DatabaseError| {
-            *broken.lock().unwrap_or_else(PoisonError::into_inner) = Some(AuditError(error.to_string()));
-        })
+        self.write_noting(
+            move |transaction| append(transaction, &entry),
+            move |error: &DatabaseError| {
+                *broken.lock().unwrap_or_else(PoisonError::into_inner) = Some(AuditError(error.to_string()));
+            },
+        )
     }
 }
 

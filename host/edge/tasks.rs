@@ -163,7 +163,8 @@ fn listed(row: &Row<'_>) -> rusqlite::Result<Listed> {
     let json = |index| -> rusqlite::Result<Option<serde_json::Value>> {
         Ok(row.get::<_, Option<String>>(index)?.and_then(|text| serde_json::from_str(&text).ok()))
     };
-    let unsigned = |index| -> rusqlite::Result<Option<u64>> { Ok(row.get::<_, Option<i64>>(index)?.map(i64::cast_unsigned)) };
+    let unsigned =
+        |index| -> rusqlite::Result<Option<u64>> { Ok(row.get::<_, Option<i64>>(index)?.map(i64::cast_unsigned)) };
     Ok(Listed {
         task: row.get(0)?,
         bundle: row.get(1)?,

@@ -100,7 +100,9 @@ fn change(transaction: &Transaction<'_>, write: Write) -> Result<u64, StateError
 fn incremented(stored: Option<&[u8]>, delta: u64) -> Result<u64, StateError> {
     let number: u64 = match stored {
         None => 0,
-        Some(text) => std::str::from_utf8(text).ok().and_then(|text| text.parse().ok()).ok_or(StateError::NotANumber)?,
+        Some(text) => {
+            std::str::from_utf8(text).ok().and_then(|text| text.parse().ok()).ok_or(StateError::NotANumber)?
+        }
     };
     number.checked_add(delta).ok_or(StateError::NotANumber)
 }

@@ -127,8 +127,7 @@ impl Check<'_> {
         range: RangeInclusive<u64>,
     ) -> Result<u64, ManifestError> {
         let range = ByteSize::new(*range.start())..=ByteSize::new(*range.end());
-        self.within(key, value, &range)
-            .map(|value| value.map_or(default, ByteSize::bytes))
+        self.within(key, value, &range).map(|value| value.map_or(default, ByteSize::bytes))
     }
 
     fn time(
@@ -137,8 +136,7 @@ impl Check<'_> {
         value: Option<Spanned<HumanDuration>>,
         default: Duration,
     ) -> Result<Duration, ManifestError> {
-        self.within(key, value, &WALL_TIME)
-            .map(|value| value.map_or(default, HumanDuration::duration))
+        self.within(key, value, &WALL_TIME).map(|value| value.map_or(default, HumanDuration::duration))
     }
 
     fn within<T>(
@@ -153,17 +151,12 @@ impl Check<'_> {
         let Some(value) = value else { return Ok(None) };
         let span = value.span();
         let value = value.into_inner();
-        let (bound, word) = match (value < *range.start(), value > *range.end()) {
-            (true, _) => (range.start(), "least"),
-            (_, true) => (range.end(), "most"),
+        let (excess, most, bound) = match (value < *range.start(), value > *range.end()) {
+            (true, _) => ("small", "least", range.start()),
+            (_, true) => ("large", "most", range.end()),
             _ => return Ok(Some(value)),
         };
-        let message = format!("`{key}` is `{value}`, outside of its range");
-        Err(ManifestError::at(
-            self.source,
-            span,
-            &message,
-            format!("it can be at {word} `{bound}`"),
-        ))
+        let message = format!("`{key}` is too {excess}: `{value}`");
+        Err(ManifestError::at(self.source, span, &message, format!("write at {most} `{bound}`")))
     }
 }

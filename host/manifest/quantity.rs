@@ -31,13 +31,7 @@ const SIZE_UNITS: [(&str, u64); 9] = [
 ];
 
 /// Units of durations and the milliseconds in each, in the order in which they are written.
-const TIME_UNITS: [(&str, u64); 5] = [
-    ("d", 86_400_000),
-    ("h", 3_600_000),
-    ("m", 60_000),
-    ("s", 1_000),
-    ("ms", 1),
-];
+const TIME_UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
 const SIZE_HELP: &str = "write a size as `\"64MiB\"`, `\"512KiB\"` or `\"10kB\"`, or a plain number of bytes";
 const TIME_HELP: &str = "write a duration as `\"500ms\"`, `\"60s\"`, `\"15m\"` or `\"1h30m\"`";
@@ -113,9 +107,7 @@ impl fmt::Display for ByteSize {
     /// The largest unit that needs no fraction.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Between units that both fit (1000KiB is 1024kB), the shorter number is the one a person would write.
-        let fitting = SIZE_UNITS
-            .iter()
-            .filter(|(_, bytes)| self.0.is_multiple_of(*bytes) && self.0 >= *bytes);
+        let fitting = SIZE_UNITS.iter().filter(|(_, bytes)| self.0.is_multiple_of(*bytes) && self.0 >= *bytes);
         let (unit, bytes) = fitting.min_by_key(|(_, bytes)| self.0 / bytes).unwrap_or(&("B", 1));
         write!(formatter, "{}{unit}", self.0 / bytes)
     }
@@ -129,10 +121,7 @@ impl FromStr for ByteSize {
         let (number, unit) = text.split_at(digits);
         let unit = match unit.trim_start_matches(' ') {
             "" if unit.is_empty() => 1,
-            name => SIZE_UNITS
-                .iter()
-                .find(|(unit, _)| *unit == name)
-                .map_or(0, |(_, bytes)| *bytes),
+            name => SIZE_UNITS.iter().find(|(unit, _)| *unit == name).map_or(0, |(_, bytes)| *bytes),
         };
         if number.is_empty() || unit == 0 {
             return Err(QuantityError::NotASize(quoted(text)));
@@ -189,13 +178,9 @@ impl FromStr for HumanDuration {
         let mut units = TIME_UNITS.iter();
         let mut total: u64 = 0;
         while !rest.is_empty() {
-            let digits = rest
-                .find(|letter: char| !letter.is_ascii_digit())
-                .ok_or_else(not_a_duration)?;
+            let digits = rest.find(|letter: char| !letter.is_ascii_digit()).ok_or_else(not_a_duration)?;
             let (number, after) = rest.split_at(digits);
-            let letters = after
-                .find(|letter: char| !letter.is_ascii_alphabetic())
-                .unwrap_or(after.len());
+            let letters = after.find(|letter: char| !letter.is_ascii_alphabetic()).unwrap_or(after.len());
             let (name, after) = after.split_at(letters);
             // Searching on in the same iterator refuses units that repeat or stand in the wrong order.
             let (_, milliseconds) = units.find(|(unit, _)| *unit == name).ok_or_else(not_a_duration)?;
@@ -203,17 +188,10 @@ impl FromStr for HumanDuration {
                 return Err(not_a_duration());
             }
             let number: u64 = number.parse().map_err(|_| too_long())?;
-            total = number
-                .checked_mul(*milliseconds)
-                .and_then(|part| total.checked_add(part))
-                .ok_or_else(too_long)?;
+            total = number.checked_mul(*milliseconds).and_then(|part| total.checked_add(part)).ok_or_else(too_long)?;
             rest = after;
         }
-        if text.is_empty() {
-            Err(not_a_duration())
-        } else {
-            Ok(HumanDuration(total))
-        }
+        if text.is_empty() { Err(not_a_duration()) } else { Ok(HumanDuration(total)) }
     }
 }
 
@@ -231,10 +209,7 @@ impl GuestPath {
     /// Whether `other` is this path or lies below it.
     #[must_use]
     pub fn covers(&self, other: &GuestPath) -> bool {
-        other
-            .0
-            .strip_prefix(&*self.0)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        other.0.strip_prefix(&*self.0).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 }
 
@@ -261,10 +236,7 @@ impl FromStr for GuestPath {
             }),
         };
         match reason {
-            Some(reason) => Err(QuantityError::NotAGuestPath {
-                path: quoted(text),
-                reason,
-            }),
+            Some(reason) => Err(QuantityError::NotAGuestPath { path: quoted(text), reason }),
             None => Ok(GuestPath(text.into())),
         }
     }
@@ -302,28 +274,20 @@ impl<T> Visitor<'_> for Written<T> {
 
 impl<'de> Deserialize<'de> for ByteSize {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<ByteSize, D::Error> {
-        deserializer.deserialize_any(Written {
-            expected: "a size, as `\"64MiB\"`",
-            parse: str::parse,
-        })
+        deserializer.deserialize_any(Written { expected: "a size, as `\"64MiB\"`", parse: str::parse })
     }
 }
 
 impl<'de> Deserialize<'de> for HumanDuration {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<HumanDuration, D::Error> {
-        deserializer.deserialize_any(Written {
-            expected: "a duration, as `\"60s\"`",
-            parse: str::parse,
-        })
+        deserializer.deserialize_any(Written { expected: "a duration, as `\"60s\"`", parse: str::parse })
     }
 }
 
 impl<'de> Deserialize<'de> for GuestPath {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<GuestPath, D::Error> {
-        deserializer.deserialize_str(Written {
-            expected: "a path of the guest, as `\"/documents\"`",
-            parse: str::parse,
-        })
+        deserializer
+            .deserialize_str(Written { expected: "a path of the guest, as `\"/documents\"`", parse: str::parse })
     }
 }
 

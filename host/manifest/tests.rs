@@ -59,9 +59,9 @@ impl Section for Filesystem {
 
     fn grant(&self, value: Spanned<DeValue<'_>>, base: &Path) -> Result<Box<dyn Any + Send + Sync>, toml::de::Error> {
         let mut mounts: Vec<Mount> = read(value)?;
-        mounts
-            .iter_mut()
-            .for_each(|mount| mount.host = base.join(&mount.host).display().to_string());
+        for mount in &mut mounts {
+            mount.host = base.join(&mount.host).display().to_string();
+        }
         Ok(Box::new(mounts))
     }
 
@@ -96,10 +96,7 @@ impl Section for Tools {
 pub(crate) fn render(error: &ManifestError) -> String {
     let mut text = String::new();
     let theme = GraphicalTheme::none();
-    GraphicalReportHandler::new_themed(theme)
-        .with_width(100)
-        .render_report(&mut text, error)
-        .unwrap();
+    GraphicalReportHandler::new_themed(theme).with_width(100).render_report(&mut text, error).unwrap();
     text
 }
 
@@ -179,23 +176,68 @@ fn says_what_is_wrong_with_a_value() {
         "\"a\\nb\\u001b[31m\" = 5",
     ];
     let said: Vec<String> = lines.iter().map(|line| said(&format!("[sample]\n{line}"))).collect();
-    insta::assert_snapshot!(said.join("\n"), @"");
+    insta::assert_snapshot!(said.join("\n"), @r#"
+    expected an integer from 0 to 4294967295, found the integer `-5` | -5 | -
+    expected an integer from 0 to 4294967295, found the integer `5000000000` | 5000000000 | -
+    expected an integer from 0 to 4294967295, found the string `five` | "five" | -
+    expected an integer from 0 to 4294967295, found the fraction `1.5` | 1.5 | -
+    expected an integer from 0 to 4294967295, found an array | [1] | -
+    expected an integer from 0 to 4294967295, found a table | { a = 1 } | -
+    expected an integer from 0 to 4294967295, found a date | 1979-05-27 | -
+    unknown key `coutn` | coutn | did you mean `count`? known keys are `count`, `size`, `time`, `path`, `access`, `mount`, `names`, `ready`, `pair`, `ratio`
+    `64Mib` is not a size | "64Mib" | write a size as `"64MiB"`, `"512KiB"` or `"10kB"`, or a plain number of bytes
+    `MiB` is not a size | "MiB" | write a size as `"64MiB"`, `"512KiB"` or `"10kB"`, or a plain number of bytes
+    `1.5GiB` is not a size | "1.5GiB" | write a size as `"64MiB"`, `"512KiB"` or `"10kB"`, or a plain number of bytes
+    `-1` is not a size | -1 | write a size as `"64MiB"`, `"512KiB"` or `"10kB"`, or a plain number of bytes
+    `1.5` is not a size | 1.5 | write a size as `"64MiB"`, `"512KiB"` or `"10kB"`, or a plain number of bytes
+    expected a size, as `"64MiB"`, found the boolean `true` | true | -
+    `99999999999999999999` is too large for a size | "99999999999999999999" | write a size as `"64MiB"`, `"512KiB"` or `"10kB"`, or a plain number of bytes
+    `99999999TiB` is too large for a size | "99999999TiB" | write a size as `"64MiB"`, `"512KiB"` or `"10kB"`, or a plain number of bytes
+    `60` is not a duration | 60 | write a duration as `"500ms"`, `"60s"`, `"15m"` or `"1h30m"`
+    `30m1h` is not a duration | "30m1h" | write a duration as `"500ms"`, `"60s"`, `"15m"` or `"1h30m"`
+    `1h 30m` is not a duration | "1h 30m" | write a duration as `"500ms"`, `"60s"`, `"15m"` or `"1h30m"`
+    `` is not a duration | "" | write a duration as `"500ms"`, `"60s"`, `"15m"` or `"1h30m"`
+    `600000000000d` is too long for a duration | "600000000000d" | write a duration as `"500ms"`, `"60s"`, `"15m"` or `"1h30m"`
+    `documents` is no path for a guest: it does not begin with `/` | "documents" | write an absolute path of the guest, as `"/documents"`
+    `/` is no path for a guest: it names no folder | "/" | write an absolute path of the guest, as `"/documents"`
+    `/a/../b` is no path for a guest: it has `.` or `..` | "/a/../b" | write an absolute path of the guest, as `"/documents"`
+    `/a/./b` is no path for a guest: it has `.` or `..` | "/a/./b" | write an absolute path of the guest, as `"/documents"`
+    `/a//b` is no path for a guest: it has an empty name | "/a//b" | write an absolute path of the guest, as `"/documents"`
+    `/a/` is no path for a guest: it has an empty name | "/a/" | write an absolute path of the guest, as `"/documents"`
+    `C:\a` is no path for a guest: it does not begin with `/` | 'C:\a' | write an absolute path of the guest, as `"/documents"`
+    `/a\b` is no path for a guest: it has a backslash | '/a\b' | write an absolute path of the guest, as `"/documents"`
+    `/a?b` is no path for a guest: it has a control character | "/a\u0000b" | write an absolute path of the guest, as `"/documents"`
+    `5` is no path for a guest: it does not begin with `/` | 5 | write an absolute path of the guest, as `"/documents"`
+    unknown value `wirte` | "wirte" | did you mean `write`? valid values are `read`, `write`
+    expected a string | 5 | -
+    unknown value `none` | "none" | valid values are `read`, `write`
+    expected a table, found the string `/a` | "/a" | -
+    missing key `guest` | { host = "a" } | add `guest = …`
+    unknown key `qouta` | qouta | did you mean `quota`? known keys are `host`, `guest`, `access`, `quota`, `most-files`, `labels`
+    expected an array, found the string `a` | "a" | -
+    expected a string, found the integer `5` | 5 | -
+    expected a boolean, found the string `yes` | "yes" | -
+    expected an array of 2, found 1 | [1] | -
+    expected a number, found the string `half` | "half" | -
+    unknown key `a b?[31m` | "a\nb\u001b[31m" | known keys are `count`, `size`, `time`, `path`, `access`, `mount`, `names`, `ready`, `pair`, `ratio`
+    "#);
 }
 
 #[test]
 fn says_what_is_wrong_with_the_text() {
-    let lines = [
-        "count = 1\ncount = 2",
-        "count = \"1",
-        "count 1",
-        "count = ",
-        "[sample",
-        "count = 0x",
-        "= 1",
-        "[sample]",
-    ];
+    let lines =
+        ["count = 1\ncount = 2", "count = \"1", "count 1", "count = ", "[sample", "count = 0x", "= 1", "[sample]"];
     let said: Vec<String> = lines.iter().map(|line| said(&format!("[sample]\n{line}"))).collect();
-    insta::assert_snapshot!(said.join("\n"), @"");
+    insta::assert_snapshot!(said.join("\n"), @r#"
+    duplicate key `count` | count | write each key once
+    invalid basic string, expected `"` |  | -
+    key with no value, expected `=` |  | -
+    string values must be quoted, expected literal string |  | -
+    unclosed table, expected `]` |  | -
+    integer number overflowed | 0x | -
+    unquoted keys cannot be empty, expected letters, numbers, `-`, `_` |  | -
+    duplicate key `sample` | sample | write each key once
+    "#);
 }
 
 #[test]
@@ -203,10 +245,7 @@ fn nothing_in_a_file_reaches_the_terminal_as_a_command() {
     let source = Source::new("x\u{1b}.toml", "a = \"\u{1b}[31m\u{202e}\u{9b}1m\u{7f}\" # ä");
     let error = ManifestError::at(&source, 0..1, "\u{1b}bad", "\u{1b}help".to_owned());
     let shown = render(&error);
-    assert!(
-        !shown.chars().any(|letter| letter.is_control() && letter != '\n'),
-        "{shown:?}"
-    );
+    assert!(!shown.chars().any(|letter| letter.is_control() && letter != '\n'), "{shown:?}");
     assert!(!shown.contains('\u{202e}'));
     assert!(shown.contains("# ä"));
 }
@@ -214,22 +253,37 @@ fn nothing_in_a_file_reaches_the_terminal_as_a_command() {
 #[test]
 fn points_at_the_first_line_of_a_table() {
     let source = Source::new("a.toml", "a = [\n  1,\n  2\n]\n");
-    insta::assert_snapshot!(render(&ManifestError::at(&source, 4..16, "too many", None)), @"");
+    insta::assert_snapshot!(render(&ManifestError::at(&source, 4..16, "too many", None)), @r#"
+     x too many
+      ,-[a.toml:1:5]
+    1 | a = [
+      :     ^
+    2 |   1,
+      `----
+    "#);
 }
 
 #[test]
 fn what_is_not_text_is_shown_where_it_begins() {
     let folder = tempfile::tempdir().unwrap();
-    let folder = Dir::open_ambient_dir(folder.path(), cap_std::ambient_authority()).unwrap();
+    let folder = crate::bundle::open_folder(folder.path()).unwrap();
     folder.write("a.toml", b"a = 1\nb = \"\xff\"\n").unwrap();
     let error = Source::read(&folder, Path::new("a.toml"), Path::new("here/a.toml")).unwrap_err();
-    insta::assert_snapshot!(render(&error), @"");
+    insta::assert_snapshot!(render(&error), @r#"
+     x this is not UTF-8
+      ,-[here/a.toml:2:6]
+    1 | a = 1
+    2 | b = "�"
+      :      ^
+      `----
+     help: save the file as UTF-8
+    "#);
 }
 
 #[test]
 fn reads_only_regular_files_of_the_folder() {
     let place = tempfile::tempdir().unwrap();
-    let place = Dir::open_ambient_dir(place.path(), cap_std::ambient_authority()).unwrap();
+    let place = crate::bundle::open_folder(place.path()).unwrap();
     place.write("outside", "secret").unwrap();
     place.create_dir("inside").unwrap();
     let folder = place.open_dir("inside").unwrap();
@@ -260,10 +314,7 @@ fn suggests_only_what_is_near() {
     assert!(help("toosl").starts_with("did you mean `tools`?"));
     assert!(help("nev").starts_with("did you mean `env`?"));
     assert_eq!(help("network"), "known keys are `filesystem`, `tools`, `env`");
-    assert_eq!(
-        suggestion("serch", ["search"], "known keys are").unwrap(),
-        "did you mean `search`?"
-    );
+    assert_eq!(suggestion("serch", ["search"], "known keys are").unwrap(), "did you mean `search`?");
     assert_eq!(suggestion("serch", [], "known keys are"), None);
 }
 

@@ -11,6 +11,7 @@ const LONGEST_QUOTE: usize = 80;
 /// An error of a value that `serde` is reading, with a help that says what to write.
 ///
 /// Both become parts of the [`ManifestError`](super::ManifestError) that is shown at the value.
+#[must_use]
 pub fn reject<E: Error>(message: &str, help: &str) -> E {
     E::custom(format_args!("{message}{HELP}{help}"))
 }
@@ -18,11 +19,8 @@ pub fn reject<E: Error>(message: &str, help: &str) -> E {
 /// What a user wrote, in backticks: on one line, harmless, and not too long.
 #[must_use]
 pub fn quoted(text: &str) -> String {
-    let mut quoted: String = text
-        .chars()
-        .take(LONGEST_QUOTE)
-        .map(|letter| if letter == '\n' { ' ' } else { letter })
-        .collect();
+    let mut quoted: String =
+        text.chars().take(LONGEST_QUOTE).map(|letter| if letter == '\n' { ' ' } else { letter }).collect();
     if text.chars().nth(LONGEST_QUOTE).is_some() {
         quoted.push('…');
     }
@@ -49,9 +47,7 @@ pub fn harmless(text: &str) -> String {
 pub(crate) fn valid_name(name: &str) -> bool {
     name.len() <= 64
         && name.starts_with(|first: char| first.is_ascii_lowercase())
-        && name
-            .bytes()
-            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+        && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
 }
 
 /// Help for a name that is not among the known ones: the nearest of them, and all.
@@ -111,27 +107,19 @@ pub(super) fn explain(message: &str, text: &str) -> (String, Option<String>) {
         return unknown(rest, "value", "valid values are");
     }
     if let Some(key) = message.strip_prefix("missing field ") {
-        return (
-            format!("missing key {key}"),
-            Some(format!("add `{} = …`", key.trim_matches('`'))),
-        );
+        return (format!("missing key {key}"), Some(format!("add `{} = …`", key.trim_matches('`'))));
     }
     for prefix in ["invalid type: ", "invalid value: ", "invalid length "] {
-        if let Some((was, expected)) = message
-            .strip_prefix(prefix)
-            .and_then(|rest| rest.rsplit_once(", expected "))
-        {
+        if let Some((was, expected)) = message.strip_prefix(prefix).and_then(|rest| rest.rsplit_once(", expected ")) {
             // The parser hands a date over as a table.
             let date = was == "map" && text.starts_with(|first: char| first.is_ascii_digit());
             let found = if date { kind("datetime").to_owned() } else { found(was) };
-            return (format!("expected {}, found {found}", wanted(expected)), None);
+            let wanted = wanted(expected).replacen("a tuple of size", "an array of", 1);
+            return (format!("expected {wanted}, found {found}"), None);
         }
     }
     match (message, message.split_once(HELP)) {
-        ("duplicate key", _) => (
-            format!("duplicate key {}", quoted(text)),
-            Some("write each key once".to_owned()),
-        ),
+        ("duplicate key", _) => (format!("duplicate key {}", quoted(text)), Some("write each key once".to_owned())),
         ("wanted string or table", _) => ("expected a string".to_owned(), None),
         (_, Some((message, help))) => (message.to_owned(), Some(help.to_owned())),
         (_, None) => (uncapitalised(message.trim_end_matches('.')), None),
@@ -139,16 +127,11 @@ pub(super) fn explain(message: &str, text: &str) -> (String, Option<String>) {
 }
 
 fn unknown(rest: &str, kind: &str, introduction: &str) -> (String, Option<String>) {
-    let (name, expected) = rest
-        .rsplit_once("`, expected ")
-        .or_else(|| rest.rsplit_once("`, there are no "))
-        .unwrap_or((rest, ""));
+    let (name, expected) =
+        rest.rsplit_once("`, expected ").or_else(|| rest.rsplit_once("`, there are no ")).unwrap_or((rest, ""));
     // Names stand between backticks: every second piece.
     let known: Vec<&str> = expected.split('`').skip(1).step_by(2).collect();
-    (
-        format!("unknown {kind} {}", quoted(name)),
-        suggestion(name, known, introduction),
-    )
+    (format!("unknown {kind} {}", quoted(name)), suggestion(name, known, introduction))
 }
 
 /// What `serde` expected, as a manifest calls it.
@@ -174,11 +157,7 @@ fn found(found: &str) -> String {
     let kind_of = kind(kind_of.trim());
     match value.trim_matches(['"', '`']) {
         "" => kind_of.to_owned(),
-        value => format!(
-            "{} {}",
-            kind_of.replacen("an ", "the ", 1).replacen("a ", "the ", 1),
-            quoted(value)
-        ),
+        value => format!("{} {}", kind_of.replacen("an ", "the ", 1).replacen("a ", "the ", 1), quoted(value)),
     }
 }
 

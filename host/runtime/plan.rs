@@ -169,7 +169,8 @@ fn prepare(
     let (run, functions) = match role {
         Role::Agent => {
             let run = exported_run(engine, &component).ok_or_else(|| {
-                let message = format!("the component of `{name}` does not export `run` as world `ambit:agent/agent` has it");
+                let message =
+                    format!("the component of `{name}` does not export `run` as world `ambit:agent/agent` has it");
                 refuse("not-an-agent", message, "build the agent for the world `agent` of `ambit:agent@0.1.0`")
             })?;
             (Some(run), Vec::new())
@@ -177,7 +178,11 @@ fn prepare(
         Role::Tool => {
             let functions = Functions::of(&component, engine.wasmtime(), &source.wasm).map_err(|error| {
                 let message = format!("the component of `{name}` cannot be a tool: {error}");
-                refuse("not-a-tool", message, "a tool's functions take and give plain values, each under a name of its own")
+                refuse(
+                    "not-a-tool",
+                    message,
+                    "a tool's functions take and give plain values, each under a name of its own",
+                )
             })?;
             (None, functions.into_iter().map(Arc::new).collect())
         }
@@ -267,7 +272,8 @@ fn exported_run(engine: &Engine, component: &Component) -> Option<ComponentExpor
     let fields: Vec<(String, bool)> =
         failure.fields().map(|field| (field.name.to_owned(), matches!(field.ty, Type::String))).collect();
     let expected = [("code".to_owned(), true), ("message".to_owned(), true)];
-    (matches!(result.ok(), Some(Type::String)) && fields == expected).then(|| component.get_export_index(None, "run"))?
+    (matches!(result.ok(), Some(Type::String)) && fields == expected)
+        .then(|| component.get_export_index(None, "run"))?
 }
 
 /// Whether a component is an agent: it exports `run` as the world `agent` has it.

@@ -1,5 +1,150 @@
-//! placeholder
+//! The main job from nothing to a verified audit log, and what two hostile twins of it get: nothing.
+//!
+//! Every command is shown as it is run, so that it can be copied. What must come of each is checked here, and not by
+//! asking the twin alone: none of the secrets that were planted for it may stand in what it returns.
+
+mod plant;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde::Deserialize;
+
+use crate::demo::plant::Planted;
 use crate::failure::Failure;
-use crate::steps::Steps;
+use crate::guests;
+use crate::setup;
+use crate::steps::{self, Steps};
 use crate::workspace::Workspace;
-pub(crate) fn run(_: &mut Steps, _: &Workspace) -> Result<(), Failure> { Ok(()) }
+
+/// What the agent is asked. The answer stands in the project's own documents.
+const QUESTION: &str = r#"{"question": "Which exit code means that a limit was spent?"}"#;
+
+/// `ambit`'s exit code for a task that a grant or a policy refused.
+const REFUSED: i32 = 3;
+
+/// What is read of `ambit --format json run`, when the bundle is the prowling twin.
+#[derive(Deserialize)]
+struct Report {
+    output: Output,
+}
+
+#[derive(Deserialize)]
+struct Output {
+    attempts: Vec<Attempt>,
+}
+
+/// One thing that the twin tried.
+#[derive(Deserialize)]
+struct Attempt {
+    /// What it tried.
+    tried: String,
+    /// What it got hold of; nothing, if all is well.
+    got: Option<String>,
+    /// What it was answered instead.
+    refused: Option<String>,
+}
+
+/// A fresh folder for each run, and the `ambit` that is tried in it.
+struct Demo {
+    ambit: PathBuf,
+    folder: PathBuf,
+}
+
+/// Builds what is missing, and runs the job and its twins.
+pub(crate) fn run(steps: &mut Steps, workspace: &Workspace) -> Result<(), Failure> {
+    setup::wasm_target(steps, workspace)?;
+    let components = workspace.relative(&guests::build(steps, workspace)?);
+    steps.step("ambit", || steps::run(workspace.cargo().args(["build", "--release", "--locked"])))?;
+    let demo = Demo::fresh(workspace)?;
+    steps.step("the job: a question, answered from a folder of documents", || {
+        steps::run(&mut demo.run("researcher", Path::new("policies/researcher")))
+    })?;
+    steps.step("a twin that imports what it is not granted is refused before it runs", || {
+        let policy = Path::new("policies/researcher-import");
+        steps::expect(&mut demo.run("researcher-import", policy), REFUSED)
+    })?;
+    let planted = steps.step("secrets are laid out for the second twin", || {
+        let planted = Planted::lay_out(&demo.folder, Path::new("policies/researcher-prowl"))?;
+        steps::run(&mut demo.keep_state(&planted, &components))?;
+        Ok(planted)
+    })?;
+    steps.step("a twin that prowls gets nothing", || prowl(&demo, &planted))?;
+    steps.step("the audit log holds it all, unbroken", || steps::run(demo.ambit().args(["audit", "verify"])))
+}
+
+impl Demo {
+    fn fresh(workspace: &Workspace) -> Result<Demo, Failure> {
+        let folder = workspace.relative(&workspace.target.join("demo"));
+        if folder.exists() {
+            fs::remove_dir_all(&folder).map_err(Failure::file("delete", &folder))?;
+        }
+        fs::create_dir_all(&folder).map_err(Failure::file("create", &folder))?;
+        let ambit = workspace.relative(&workspace.target.join("release/ambit"));
+        Ok(Demo { ambit, folder })
+    }
+
+    fn ambit(&self) -> Command {
+        let mut command = Command::new(&self.ambit);
+        command.arg("--home").arg(self.folder.join("home"));
+        command
+    }
+
+    fn run(&self, bundle: &str, policy: &Path) -> Command {
+        let mut command = self.ambit();
+        command.arg("run").arg(Path::new("guest-examples/bundles").join(bundle));
+        command.arg("--policy").arg(policy).args(["--input", QUESTION]);
+        command
+    }
+
+    /// An honest task of somebody else's, which leaves a secret in a namespace of its own.
+    fn keep_state(&self, planted: &Planted, components: &Path) -> Command {
+        let mut command = self.ambit();
+        command.arg("call").arg(components.join("notes.wasm")).arg("keep");
+        command.arg(serde_json::json!({ "key": "salaries", "text": planted.state }).to_string());
+        command.arg("--grant").arg(&planted.notes_grant);
+        command
+    }
+}
+
+/// Runs the prowling twin, prints what each of its attempts got, and fails if one got anything.
+fn prowl(demo: &Demo, planted: &Planted) -> Result<(), Failure> {
+    let mut command = demo.run("researcher-prowl", &planted.policy);
+    command.args(["--format", "json"]).env(plant::VARIABLE, &planted.variable);
+    let output = steps::capture(&mut command, 0)?;
+    let report: Report = serde_json::from_slice(&output.stdout)
+        .map_err(|source| Failure::Json { command: steps::shown(&command), source })?;
+    let attempts = &report.output.attempts;
+    table(attempts);
+    if attempts.is_empty() {
+        return Err(Failure::Demo("the twin tried nothing"));
+    }
+    if attempts.iter().any(|attempt| attempt.got.is_some()) {
+        return Err(Failure::Demo("an attempt got something"));
+    }
+    let said = [output.stdout, output.stderr].concat();
+    if planted.stands_in(&String::from_utf8_lossy(&said)) {
+        return Err(Failure::Demo("a planted secret came out"));
+    }
+    Ok(())
+}
+
+fn table(attempts: &[Attempt]) {
+    let width = attempts.iter().map(|attempt| shortened(&attempt.tried).chars().count()).max();
+    let width = width.unwrap_or_default();
+    println!("    {:width$}  result", "attempt");
+    for attempt in attempts {
+        let result = match (&attempt.got, &attempt.refused) {
+            (Some(got), _) => format!("GOT {}", shortened(got)),
+            (None, Some(answer)) => format!("refused: {}", shortened(answer)),
+            (None, None) => "nothing there".to_owned(),
+        };
+        println!("    {:width$}  {result}", shortened(&attempt.tried));
+    }
+}
+
+/// A guest's text, fit for one column of a terminal.
+fn shortened(text: &str) -> String {
+    text.escape_debug().take(72).collect()
+}

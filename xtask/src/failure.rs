@@ -19,11 +19,7 @@ pub(crate) enum Failure {
     #[error("`{command}` ended with {status}")]
     Ended { command: String, status: ExitStatus },
     #[error("`{command}` should have ended with exit code {expected}, and ended with {status}")]
-    Unexpected {
-        command: String,
-        expected: i32,
-        status: ExitStatus,
-    },
+    Unexpected { command: String, expected: i32, status: ExitStatus },
     #[error("cannot {verb} `{path}`")]
     File {
         verb: &'static str,
@@ -65,9 +61,6 @@ impl Failure {
     }
     /// The interfaces in `path` that could not be read. Takes what `wit-parser` fails with.
     pub(crate) fn wit(path: &Path, source: impl Into<Box<dyn Error + Send + Sync>>) -> Failure {
-        Failure::Wit {
-            path: path.to_path_buf(),
-            source: source.into(),
-        }
+        Failure::Wit { path: path.to_path_buf(), source: source.into() }
     }
 }

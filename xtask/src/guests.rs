@@ -4,23 +4,19 @@
 //! here, in the custom section `package-docs` (`wit_parser::PackageMetadata`), as `wit-docs-inject` does as well.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::UNIX_EPOCH;
-use std::{fs, io};
 
 use wit_parser::{PackageMetadata, Resolve};
 
 use crate::failure::Failure;
-use crate::setup;
 use crate::steps::{self, Steps};
 use crate::workspace::{Guest, WASM, Workspace};
 
-/// Builds every guest, and returns the folder where their documented components lie, as `<package>.wasm`.
+/// Builds every guest for a target that works, and returns the folder where their documented components lie, as `<package>.wasm`.
 pub(crate) fn build(steps: &mut Steps, workspace: &Workspace) -> Result<PathBuf, Failure> {
-    setup::wasm_target(steps, workspace)?;
     steps.step("guests", || {
         let (guests, target) = workspace.guests()?;
-        forget_other_std(&target)?;
         let mut cargo = workspace.guest_cargo();
         steps::run(cargo.args(["build", "--workspace", "--release", "--locked", "--target", WASM]))?;
         let components = target.join("components");
@@ -30,49 +26,8 @@ pub(crate) fn build(steps: &mut Steps, workspace: &Workspace) -> Result<PathBuf,
     })
 }
 
-/// Deletes what was compiled against another standard library than the one that is installed.
-///
-/// Cargo does not notice that it was replaced, and rustc then fails with E0463.
-fn forget_other_std(target: &Path) -> Result<(), Failure> {
-    let installed = installed_std()?;
-    let stamp = target.join(".std");
-    if target.exists() && fs::read_to_string(&stamp).ok().as_ref() != Some(&installed) {
-        eprintln!("    another standard library is installed: starting afresh");
-        fs::remove_dir_all(target).map_err(Failure::file("delete", target))?;
-    }
-    write_if_changed(&stamp, installed.as_bytes()).map(drop)
-}
-
-/// What tells one installed standard library from another: its files with their sizes and times.
-fn installed_std() -> Result<String, Failure> {
-    let mut rustc = std::process::Command::new("rustc");
-    let output = steps::capture(rustc.args(["--print", "target-libdir", "--target", WASM]), 0)?;
-    let folder = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim_end());
-    let mut files = Vec::new();
-    for entry in fs::read_dir(&folder).map_err(Failure::file("read", &folder))? {
-        let read = |entry: io::Result<fs::DirEntry>| {
-            let entry = entry?;
-            let metadata = entry.metadata()?;
-            let changed = metadata.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
-            Ok(format!(
-                "{} {} {}\n",
-                entry.file_name().to_string_lossy(),
-                metadata.len(),
-                changed.as_nanos()
-            ))
-        };
-        files.push(read(entry).map_err(Failure::file("read", &folder))?);
-    }
-    files.sort();
-    Ok(files.concat())
-}
-
 /// Writes each guest's documented component to `components`, and deletes what no guest builds any more.
-fn document(
-    guests: &[Guest],
-    release: &Path,
-    components: &Path,
-) -> Result<BTreeMap<String, Vec<u8>>, Failure> {
+fn document(guests: &[Guest], release: &Path, components: &Path) -> Result<BTreeMap<String, Vec<u8>>, Failure> {
     let mut documented_guests = BTreeMap::new();
     for guest in guests {
         let artifact = release.join(&guest.artifact);
@@ -84,7 +39,8 @@ fn document(
     }
     for entry in fs::read_dir(components).map_err(Failure::file("read", components))? {
         let path = entry.map_err(Failure::file("read", components))?.path();
-        let known = path.file_name().and_then(|name| name.to_str()).is_some_and(|name| documented_guests.contains_key(name));
+        let known =
+            path.file_name().and_then(|name| name.to_str()).is_some_and(|name| documented_guests.contains_key(name));
         if !known {
             fs::remove_file(&path).map_err(Failure::file("delete", &path))?;
         }
@@ -101,10 +57,9 @@ fn fill_bundles(bundles: &Path, components: &BTreeMap<String, Vec<u8>>) -> Resul
             continue;
         }
         for name in named_components(&manifest)? {
-            let component = components.get(&name).ok_or_else(|| Failure::NoSuchComponent {
-                bundle: manifest.clone(),
-                component: name.clone(),
-            })?;
+            let component = components
+                .get(&name)
+                .ok_or_else(|| Failure::NoSuchComponent { bundle: manifest.clone(), component: name.clone() })?;
             if write_if_changed(&folder.join(&name), component)? {
                 eprintln!("    {}", folder.join(&name).strip_prefix(bundles).unwrap_or(&folder).display());
             }
@@ -116,10 +71,8 @@ fn fill_bundles(bundles: &Path, components: &BTreeMap<String, Vec<u8>>) -> Resul
 /// The components that a bundle's manifest names: `agent.component` and `tools.*.component`.
 fn named_components(manifest: &Path) -> Result<Vec<String>, Failure> {
     let text = fs::read_to_string(manifest).map_err(Failure::file("read", manifest))?;
-    let table: toml::Table = text.parse().map_err(|source| Failure::Toml {
-        path: manifest.to_path_buf(),
-        source: Box::new(source),
-    })?;
+    let table: toml::Table =
+        text.parse().map_err(|source| Failure::Toml { path: manifest.to_path_buf(), source: Box::new(source) })?;
     let tools = table.get("tools").and_then(toml::Value::as_table);
     let sections = table.get("agent").into_iter().chain(tools.into_iter().flat_map(toml::Table::values));
     let component = |section: &toml::Value| Some(section.get("component")?.as_str()?.to_owned());
@@ -172,7 +125,7 @@ fn leb128(mut number: usize) -> Vec<u8> {
 }
 
 /// Writes a file, with the folders that it needs, unless it has this content already. Says whether it wrote.
-fn write_if_changed(path: &Path, content: &[u8]) -> Result<bool, Failure> {
+pub(crate) fn write_if_changed(path: &Path, content: &[u8]) -> Result<bool, Failure> {
     if fs::read(path).is_ok_and(|present| present == content) {
         return Ok(false);
     }
@@ -241,7 +194,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let bundle = folder.path().join("clockwork");
         fs::create_dir_all(&bundle).unwrap();
-        let manifest = "name = 'clockwork'\n[agent]\ncomponent = 'agent.wasm'\n[tools.clock]\ncomponent = 'clock.wasm'\n";
+        let manifest =
+            "name = 'clockwork'\n[agent]\ncomponent = 'agent.wasm'\n[tools.clock]\ncomponent = 'clock.wasm'\n";
         fs::write(bundle.join("bundle.toml"), manifest).unwrap();
         let component = |name: &str| (format!("{name}.wasm"), name.as_bytes().to_vec());
         let all = BTreeMap::from(["agent", "clock", "other"].map(component));

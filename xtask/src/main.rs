@@ -43,7 +43,10 @@ fn main() -> ExitCode {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let command = match arguments.as_slice() {
         ["setup"] => setup::wasm_target,
-        ["guests"] => |steps: &mut Steps, workspace: &Workspace| guests::build(steps, workspace).map(drop),
+        ["guests"] => |steps: &mut Steps, workspace: &Workspace| {
+            setup::wasm_target(steps, workspace)?;
+            guests::build(steps, workspace).map(drop)
+        },
         ["demo"] => demo::run,
         ["test"] => |steps: &mut Steps, workspace: &Workspace| test::run(steps, workspace, false),
         ["test", "--real"] => |steps: &mut Steps, workspace: &Workspace| test::run(steps, workspace, true),
@@ -62,15 +65,18 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            complain(&failure);
+            complain(steps.failed(), &failure);
             ExitCode::FAILURE
         }
     }
 }
 
-/// Prints a failure and what caused it, a line each.
-fn complain(failure: &Failure) {
-    eprintln!("\nerror: {failure}");
+/// Prints a failure, the step that it happened in, and what caused it, a line each.
+fn complain(step: Option<&str>, failure: &Failure) {
+    match step {
+        Some(step) => eprintln!("\nerror in the step `{step}`: {failure}"),
+        None => eprintln!("\nerror: {failure}"),
+    }
     let mut cause = failure.source();
     while let Some(error) = cause {
         eprintln!("  because: {error}");

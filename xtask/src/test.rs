@@ -1,6 +1,6 @@
 //! Every check of the project, in the order in which they are likely to fail; the first that fails ends the run.
 //!
-//! Nothing here reaches for more than a package registry. Checks against real servers are asked for with `--real`.
+//! Nothing here reaches for more than a package registry. What does is asked for with `--real`.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -14,25 +14,20 @@ use crate::workspace::{WASM, Workspace};
 /// The variable that tells integration tests where the guests' components lie.
 const GUESTS_VARIABLE: &str = "AMBIT_GUESTS";
 
+/// Why `cargo deny` is not asked.
+const NO_DENY: &str = "cargo-deny is not here: `cargo install --locked cargo-deny`";
+
 /// Runs every check. `real` asks for those against real servers as well.
 pub(crate) fn run(steps: &mut Steps, workspace: &Workspace, real: bool) -> Result<(), Failure> {
     sources(steps, workspace)?;
     setup::wasm_target(steps, workspace)?;
     lints(steps, workspace)?;
-    steps.step("guests: unit tests", || {
-        cargo(workspace.guest_cargo(), &["test", "--workspace", "--locked"])
-    })?;
+    steps.step("guests: unit tests", || cargo(workspace.guest_cargo(), &["test", "--workspace", "--locked"]))?;
     let components = guests::build(steps, workspace)?;
     tests(steps, workspace, &components)?;
     documentation(steps, workspace)?;
     dependencies(steps, workspace)?;
-    let why = if real {
-        "there are none yet"
-    } else {
-        "asked for with `cargo xtask test --real`, and there are none yet"
-    };
-    steps.skip("tests against real servers", why);
-    Ok(())
+    real_servers(steps, workspace, real)
 }
 
 /// What can be said without compiling.
@@ -66,9 +61,7 @@ fn sources(steps: &mut Steps, workspace: &Workspace) -> Result<(), Failure> {
 fn lints(steps: &mut Steps, workspace: &Workspace) -> Result<(), Failure> {
     let clippy = ["clippy", "--workspace", "--all-targets", "--locked"];
     let strict = ["--", "-D", "warnings"];
-    steps.step("lints", || {
-        cargo(workspace.cargo(), &[clippy.as_slice(), &strict].concat())
-    })?;
+    steps.step("lints", || cargo(workspace.cargo(), &[clippy.as_slice(), &strict].concat()))?;
     steps.step("guests: lints", || {
         let target = ["--target", WASM];
         cargo(workspace.guest_cargo(), &[clippy.as_slice(), &target, &strict].concat())
@@ -77,9 +70,7 @@ fn lints(steps: &mut Steps, workspace: &Workspace) -> Result<(), Failure> {
 
 /// All features and profiles are the same in each call, so that nothing is compiled twice.
 fn tests(steps: &mut Steps, workspace: &Workspace, components: &Path) -> Result<(), Failure> {
-    steps.step("documentation examples", || {
-        cargo(workspace.cargo(), &["test", "--doc", "--workspace", "--locked"])
-    })?;
+    steps.step("documentation examples", || cargo(workspace.cargo(), &["test", "--doc", "--workspace", "--locked"]))?;
     let test: &[&str] = if installed("nextest") {
         &["nextest", "run", "--workspace", "--locked"]
     } else {
@@ -101,13 +92,36 @@ fn documentation(steps: &mut Steps, workspace: &Workspace) -> Result<(), Failure
     })
 }
 
+/// Licences and sources: what `cargo deny` can say without asking anybody.
 fn dependencies(steps: &mut Steps, workspace: &Workspace) -> Result<(), Failure> {
-    let name = "dependencies: advisories, licences, sources";
+    let name = "dependencies: licences and sources";
     if !installed("deny") {
-        steps.skip(name, "cargo-deny is not here: `cargo install --locked cargo-deny`");
+        steps.skip(name, NO_DENY);
         return Ok(());
     }
-    steps.step(name, || cargo(workspace.cargo(), &["deny", "--locked", "check"]))
+    steps.step(name, || deny(workspace, &["bans", "licenses", "sources"]))
+}
+
+/// What needs more than a package registry.
+fn real_servers(steps: &mut Steps, workspace: &Workspace, asked: bool) -> Result<(), Failure> {
+    let advisories = "dependencies: advisories";
+    if !asked {
+        steps.skip(advisories, "`cargo xtask test --real` fetches the advisory database");
+    } else if !installed("deny") {
+        steps.skip(advisories, NO_DENY);
+    } else {
+        steps.step(advisories, || deny(workspace, &["advisories"]))?;
+    }
+    steps.skip("tests against real servers", "there are none yet");
+    Ok(())
+}
+
+/// Both workspaces, by the one deny.toml: it is looked for in the folders above as well.
+fn deny(workspace: &Workspace, checks: &[&str]) -> Result<(), Failure> {
+    for command in [workspace.cargo(), workspace.guest_cargo()] {
+        cargo(command, &[["deny", "--locked", "check"].as_slice(), checks].concat())?;
+    }
+    Ok(())
 }
 
 fn cargo(mut command: Command, arguments: &[&str]) -> Result<(), Failure> {

@@ -58,15 +58,12 @@ struct Target {
 }
 
 impl Workspace {
-    /// Finds the project from what cargo tells the programs that it runs.
+    /// Finds the project from what cargo tells the programs that it runs, and makes its folder the current one.
     pub(crate) fn discover() -> Result<Workspace, Failure> {
         let own = std::env::var_os("CARGO_MANIFEST_DIR").ok_or(Failure::NotCargo)?;
         let root = Path::new(&own).parent().ok_or(Failure::NotCargo)?.to_path_buf();
-        let mut workspace = Workspace {
-            target: root.join("target"),
-            root,
-            guests_target: None,
-        };
+        std::env::set_current_dir(&root).map_err(Failure::file("enter", &root))?;
+        let mut workspace = Workspace { target: root.join("target"), root, guests_target: None };
         workspace.target = metadata(&mut workspace.cargo())?.target_directory;
         if std::env::var_os("CARGO_TARGET_DIR").is_some() {
             workspace.guests_target = Some(workspace.target.join("guests"));
@@ -91,6 +88,11 @@ impl Workspace {
         command
     }
 
+    /// A path as one would type it in the project's folder.
+    pub(crate) fn relative(&self, path: &Path) -> PathBuf {
+        path.strip_prefix(&self.root).unwrap_or(path).to_path_buf()
+    }
+
     /// The folder of the guests' workspace.
     pub(crate) fn guests_folder(&self) -> PathBuf {
         self.root.join(GUESTS)
@@ -112,28 +114,16 @@ fn guest(package: &Package) -> Option<Guest> {
         Some(target) => format!("{}.wasm", target.name.replace('-', "_")),
         None => format!("{}.wasm", package.targets.iter().find(|target| is(target, "bin"))?.name),
     };
-    Some(Guest {
-        name: package.name.clone(),
-        folder: package.manifest_path.parent()?.to_path_buf(),
-        artifact,
-    })
+    Some(Guest { name: package.name.clone(), folder: package.manifest_path.parent()?.to_path_buf(), artifact })
 }
 
 fn metadata(cargo: &mut Command) -> Result<Metadata, Failure> {
     let command = cargo.args(["metadata", "--no-deps", "--format-version", "1"]);
-    let output = command.output().map_err(|source| Failure::Start {
-        program: "cargo".to_owned(),
-        source,
-    })?;
+    let output = command.output().map_err(|source| Failure::Start { program: "cargo".to_owned(), source })?;
     if !output.status.success() {
         eprint!("{}", String::from_utf8_lossy(&output.stderr));
-        return Err(Failure::Ended {
-            command: crate::steps::shown(command),
-            status: output.status,
-        });
+        return Err(Failure::Ended { command: crate::steps::shown(command), status: output.status });
     }
-    serde_json::from_slice(&output.stdout).map_err(|source| Failure::Json {
-        command: crate::steps::shown(command),
-        source,
-    })
+    serde_json::from_slice(&output.stdout)
+        .map_err(|source| Failure::Json { command: crate::steps::shown(command), source })
 }

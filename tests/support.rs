@@ -1,0 +1,221 @@
+//! A home, a bundle and its policy in a temporary folder, and the `ambit` program run on them.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+/// A bundle under a policy, with a home of its own.
+pub struct Scene {
+    folder: tempfile::TempDir,
+}
+
+/// What the program answered.
+#[derive(Debug)]
+pub struct Answer {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Answer {
+    /// Standard output as JSON.
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("no JSON ({error}): {self:?}"))
+    }
+}
+
+impl Scene {
+    /// A bundle named `scene` of the agent `agent-prober` and the tool `prober`, with these grants below `bundle =`.
+    pub fn probing(grants: &str) -> Self {
+        Self::with_tools(&[("prober", "prober")], grants)
+    }
+
+    /// As [`Self::probing`], with these tools: (name, guest). Every tool and the agent request everything.
+    pub fn with_tools(tools: &[(&str, &str)], grants: &str) -> Self {
+        let scene = Self { folder: tempfile::tempdir().unwrap() };
+        for folder in ["bundle", "policy", "home/compiled"] {
+            std::fs::create_dir_all(scene.path(folder)).unwrap();
+        }
+        let names: Vec<String> = tools.iter().map(|(name, _)| format!("{name:?}")).collect();
+        let requests = format!(
+            "tools = {{ names = [{}] }}\nstate = {{}}\nclock = {{}}\nrandom = {{}}\nstdio = {{}}\n\
+             env = {{ names = [\"MODE\", \"AMBIT_TEST_VARIABLE\"], arguments = true }}\n\
+             filesystem = {{ mounts = [{{ guest = \"/data\", access = \"write\" }}, {{ guest = \"/more\", access = \"write\" }}] }}\n",
+            names.join(", ")
+        );
+        let mut bundle = format!(
+            "name = \"scene\"\nversion = \"0.1.0\"\n[agent]\ncomponent = \"agent.wasm\"\n[agent.requests]\n{requests}"
+        );
+        scene.write("bundle/agent.wasm", &guest("agent-prober"));
+        for (name, file) in tools {
+            bundle += &format!("[tools.{name}]\ncomponent = \"{name}.wasm\"\n[tools.{name}.requests]\n{requests}");
+            scene.write(&format!("bundle/{name}.wasm"), &guest(file));
+        }
+        scene.write("bundle/bundle.toml", bundle.as_bytes());
+        scene.grant(grants);
+        scene
+    }
+
+    /// Replaces the grant manifest.
+    pub fn grant(&self, grants: &str) {
+        self.write("policy/grants.toml", format!("bundle = \"scene\"\n{grants}").as_bytes());
+    }
+
+    /// Adds rules.
+    pub fn rules(&self, rules: &str) {
+        self.write("policy/rules.cedar", rules.as_bytes());
+    }
+
+    /// Replaces a component of the bundle by one in WAT.
+    pub fn component(&self, name: &str, wat: &str) {
+        self.write(&format!("bundle/{name}.wasm"), &wat::parse_str(wat).unwrap());
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub fn write(&self, name: &str, bytes: &[u8]) {
+        let path = self.path(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, bytes).unwrap();
+    }
+
+    /// Runs the agent and takes the answer as JSON; the log verifies afterwards.
+    pub fn run(&self, input: &Value) -> Value {
+        let answer =
+            self.ambit(&["--format", "json", "run", "bundle", "--policy", "policy", "--input", &input.to_string()]);
+        let verdict = self.ambit(&["audit", "verify"]);
+        assert_eq!(verdict.code, 0, "{verdict:?}");
+        let report = answer.json();
+        assert_eq!(answer.code, code_of(report["status"].as_str().unwrap()), "{answer:?}");
+        report
+    }
+
+    /// Calls one function of the tool `prober` through the agent, and gives the agent's account of it.
+    pub fn probe(&self, function: &str, arguments: &Value) -> Value {
+        let input = serde_json::json!({ "calls": [{ "tool": format!("prober.{function}"), "arguments": arguments }] });
+        let report = self.run(&input);
+        assert_eq!(report["status"], "succeeded", "{report}");
+        report["output"][0].clone()
+    }
+
+    /// All records of the home.
+    pub fn records(&self) -> Vec<Value> {
+        let answer = self.ambit(&["--format", "json", "audit", "show", "--limit", "1000000"]);
+        answer
+            .json()
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|record| {
+                let mut entry = record["record"].clone();
+                entry["seq"] = record["seq"].clone();
+                entry
+            })
+            .collect()
+    }
+
+    /// Records of a kind and an action.
+    pub fn records_of(&self, kind: &str, action: &str) -> Vec<Value> {
+        self.records().into_iter().filter(|record| record["kind"] == kind && record["action"] == action).collect()
+    }
+
+    /// Runs the program in the scene's folder.
+    pub fn ambit(&self, arguments: &[&str]) -> Answer {
+        self.ambit_with(arguments, &[])
+    }
+
+    /// As [`Self::ambit`], with variables.
+    pub fn ambit_with(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Answer {
+        share_compiled(&cache(), &self.path("home/compiled"));
+        let output = Command::new(env!("CARGO_BIN_EXE_ambit"))
+            .current_dir(self.folder.path())
+            .env_clear()
+            .env("AMBIT_HOME", "home")
+            .envs(variables.iter().copied())
+            .args(arguments)
+            .output()
+            .unwrap();
+        share_compiled(&self.path("home/compiled"), &cache());
+        Answer {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+}
+
+/// The exit code that belongs to a status.
+pub fn code_of(status: &str) -> i32 {
+    match status {
+        "succeeded" => 0,
+        "failed" | "trapped" => 1,
+        "refused" => 3,
+        "exhausted" => 5,
+        other => panic!("no task should end as {other}"),
+    }
+}
+
+/// A guest of `guest-examples`, as `cargo xtask guests` built it.
+pub fn guest(name: &str) -> Vec<u8> {
+    let default = Path::new(env!("CARGO_MANIFEST_DIR")).join("guest-examples/target/wasm32-wasip2/release/components");
+    let folder = std::env::var_os("AMBIT_GUESTS").map_or(default, PathBuf::from);
+    let path = folder.join(format!("{name}.wasm"));
+    std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}; run `cargo xtask guests` first", path.display()))
+}
+
+/// Where compiled guests are kept between tests: compiling is what takes the longest.
+fn cache() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("compiled")
+}
+
+/// Links the compiled components of one folder into another.
+fn share_compiled(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).into_iter().flatten().flatten() {
+        if entry.path().extension().is_some_and(|extension| extension == "cwasm") {
+            // It may be there already, from another test.
+            let _ = std::fs::hard_link(entry.path(), to.join(entry.file_name()));
+        }
+    }
+}
+
+/// An agent in WAT: a component with these imports (in the component's text), whose core module has these imports, and
+/// whose `run(pointer, length)` has this body. `ok` gives back what lies at 1,000 with the length in the local `$length`.
+pub fn agent(imports: &str, core_imports: &str, arguments: &str, body: &str) -> String {
+    format!(
+        r#"(component
+  {imports}
+  (core module $memory (memory (export "memory") 2)
+    (global $next (mut i32) (i32.const 65536))
+    (func (export "realloc") (param i32 i32 i32 i32) (result i32)
+      (global.set $next (i32.and (i32.add (global.get $next) (i32.const 7)) (i32.const -8)))
+      (global.get $next)
+      (global.set $next (i32.add (global.get $next) (local.get 3)))))
+  (core instance $memory (instantiate $memory))
+  {core_imports}
+  (core module $main
+    (import "memory" "memory" (memory 2))
+    {arguments}
+    (data (i32.const 1000) "\"done\"")
+    (func $ok (param $length i32) (result i32)
+      (i32.store (i32.const 16) (i32.const 0))
+      (i32.store (i32.const 20) (i32.const 1000))
+      (i32.store (i32.const 24) (local.get $length))
+      (i32.const 16))
+    (func $digit (param $value i32) (result i32)
+      (i32.store8 (i32.const 1000) (i32.add (i32.const 48) (local.get $value)))
+      (call $ok (i32.const 1)))
+    (func (export "run") (param $pointer i32) (param $size i32) (result i32)
+      {body}))
+  (core instance $main (instantiate $main (with "memory" (instance $memory)) {with}))
+  (type $failure' (record (field "code" string) (field "message" string)))
+  (export $failure "failure" (type $failure'))
+  (func $run (param "input" string) (result (result string (error $failure)))
+    (canon lift (core func $main "run") (memory (core memory $memory "memory")) (realloc (core func $memory "realloc"))))
+  (export "run" (func $run)))"#,
+        with = if core_imports.is_empty() { "" } else { "(with \"host\" (instance $host))" },
+    )
+}
