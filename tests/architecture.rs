@@ -12,7 +12,7 @@ fn sources() -> Vec<(String, String)> {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 walk(&path, found);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
+            } else if path.extension().is_some_and(|extension| extension == "rs") && !is_test(&path) {
                 found.push(path);
             }
         }
@@ -27,6 +27,12 @@ fn sources() -> Vec<(String, String)> {
         (name, code.split("#[cfg(test)]\nmod tests").next().unwrap().to_owned())
     };
     found.iter().map(read).collect()
+}
+
+/// Whether a file holds tests alone.
+fn is_test(path: &Path) -> bool {
+    let name = path.file_stem().unwrap().to_string_lossy();
+    ["tests", "laws", "world"].contains(&name.as_ref()) || name.ends_with("_tests")
 }
 
 /// The module of a file: `capability/state.rs` is of `capability`.

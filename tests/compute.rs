@@ -141,7 +141,7 @@ fn more_bytes_than_a_host_call_may_carry_are_a_trap() {
          (call $call (i32.const 2000) (i32.const 9437184) (i32.const 1000) (i32.const 6) (i32.const 64))
          (call $ok (i32.const 6))",
     );
-    let scene = Scene::with_tools(&[("prober", "prober")], "[agent]\ntools = [\"prober\"]");
+    let scene = Scene::with_tools(&[("prober", "probe")], "[agent]\ntools = [\"prober\"]");
     scene.component("agent", &wat);
     let report = scene.run(&Value::Null);
     ended(&report, "trapped", "trapped");

@@ -125,7 +125,7 @@ fn a_tool_whose_interfaces_share_a_function_name_is_refused() {
 #[test]
 fn tools_that_are_granted_in_a_circle_are_refused() {
     let scene = Scene::with_tools(
-        &[("one", "prober"), ("two", "prober")],
+        &[("one", "probe"), ("two", "probe")],
         "[agent]\ntools = [\"one\"]\n[tools.one]\ntools = [\"two\"]\n[tools.two]\ntools = [\"one\"]",
     );
     let error = refused(&scene, "tool-cycle");
@@ -134,7 +134,7 @@ fn tools_that_are_granted_in_a_circle_are_refused() {
 
 #[test]
 fn a_tool_that_is_not_granted_is_not_loaded_and_not_listed() {
-    let scene = Scene::with_tools(&[("prober", "prober"), ("other", "prober-state")], "[agent]\ntools = [\"prober\"]");
+    let scene = Scene::with_tools(&[("prober", "probe"), ("other", "probe-state")], "[agent]\ntools = [\"prober\"]");
     scene.write("bundle/other.wasm", b"\0asm\x0d\0\x01\0 and nothing more");
     let report = scene.run(&json!({ "list": true }));
     assert_eq!(report["status"], "succeeded", "{report}");

@@ -3,7 +3,14 @@
 //! Everything goes through the `ambit` program, as an operator would use it, and asserts on what the program answers and on
 //! what the audit log says. Guests are either WAT in the test or the components of `guest-examples`, which
 //! `cargo xtask guests` builds.
-#![allow(clippy::disallowed_methods, clippy::disallowed_types, clippy::unwrap_used, clippy::panic, clippy::expect_used, reason = "tests are not the product")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::expect_used,
+    reason = "tests are not the product"
+)]
 
 mod support;
 

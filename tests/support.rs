@@ -26,9 +26,9 @@ impl Answer {
 }
 
 impl Scene {
-    /// A bundle named `scene` of the agent `agent-prober` and the tool `prober`, with these grants below `bundle =`.
+    /// A bundle named `scene` of the agent `agent-probe` and the tool `prober`, with these grants below `bundle =`.
     pub fn probing(grants: &str) -> Self {
-        Self::with_tools(&[("prober", "prober")], grants)
+        Self::with_tools(&[("prober", "probe")], grants)
     }
 
     /// As [`Self::probing`], with these tools: (name, guest). Every tool and the agent request everything.
@@ -47,7 +47,7 @@ impl Scene {
         let mut bundle = format!(
             "name = \"scene\"\nversion = \"0.1.0\"\n[agent]\ncomponent = \"agent.wasm\"\n[agent.requests]\n{requests}"
         );
-        scene.write("bundle/agent.wasm", &guest("agent-prober"));
+        scene.write("bundle/agent.wasm", &guest("agent-probe"));
         for (name, file) in tools {
             bundle += &format!("[tools.{name}]\ncomponent = \"{name}.wasm\"\n[tools.{name}.requests]\n{requests}");
             scene.write(&format!("bundle/{name}.wasm"), &guest(file));
@@ -160,7 +160,7 @@ pub fn code_of(status: &str) -> i32 {
 
 /// A guest of `guest-examples`, as `cargo xtask guests` built it.
 pub fn guest(name: &str) -> Vec<u8> {
-    let default = Path::new(env!("CARGO_MANIFEST_DIR")).join("guest-examples/target/wasm32-wasip2/release/components");
+    let default = Path::new(env!("CARGO_MANIFEST_DIR")).join("guest-examples/target/wasm32-wasip2/components");
     let folder = std::env::var_os("AMBIT_GUESTS").map_or(default, PathBuf::from);
     let path = folder.join(format!("{name}.wasm"));
     std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}; run `cargo xtask guests` first", path.display()))

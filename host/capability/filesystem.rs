@@ -1,36 +1,279 @@
-use super::*;
-pub trait Folders: Send + Sync {}
+//! `filesystem`: folders of the host that a component sees.
+//!
+//! The operator lists mounts; each is opened once for a store, which is an effect, `filesystem.mount`. Reading in it is
+//! free. Every call that can change something is an effect, `filesystem.write`, and the bytes that then flow into an open
+//! file are charged to the mount's quota. Not granted, a component sees no folders.
+//!
+//! | module | its part |
+//! | --- | --- |
+//! | `path` | what a guest may call a file |
+//! | `descriptor` | what a guest holds, and reads |
+//! | `change` | what it changes, with a permit |
+//! | `streams` | bytes that flow |
+//! | `quota` | how much a mount holds |
+//! | `failure` | what the guest is told |
+//! | `interface` | the WIT interfaces on top |
+//!
+//! Paths are resolved by the kernel beneath the folder that the guest holds (`openat2`), so no link and no race leads
+//! out. What a policy sees as `path` is what the guest called it: where links or hard links stand in a mount, a file has
+//! several names, and a rule on names bounds names. The mount is the boundary.
+//!
+//! What leads out of a mount, and what is neither a file nor a folder, is answered with `access` and recorded as a refusal
+//! of `filesystem.mount`: the guest reached for something that no mount gives it.
+
+mod change;
+mod descriptor;
+mod failure;
+mod grant;
+mod interface;
+mod path;
+mod quota;
+mod streams;
+
+#[cfg(test)]
+mod boundary_tests;
+#[cfg(test)]
+mod change_tests;
+#[cfg(test)]
+pub(crate) mod world;
+
+use std::future::Future;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+
+use cap_std::fs::Dir;
+use serde::Serialize;
+use wasmtime::component::Linker;
+
+use self::descriptor::{Mounted, Writing};
+use super::{Capability, Lens, OpenError, Setting, TaskState};
+use crate::gate::{Actor, Durability, Effect, Gate, Guard, Permit};
+use crate::manifest::GuestPath;
+use crate::policy::{Attribute, Resource};
+
+pub use self::descriptor::Descriptor;
+pub use self::failure::Failed;
+pub use self::grant::{Access, Grant, Granted, Quota, Request};
+pub use self::interface::Listing;
+pub use self::quota::{Amount, Meter};
+
+mod bindings {
+    //! `wasi:filesystem` on our own descriptors. What can pass the gate is asynchronous.
+    wasmtime::component::bindgen!({
+        path: "wit",
+        inline: "
+            package ambit:filesystem;
+            world filesystem {
+                import wasi:filesystem/types@0.2.12;
+                import wasi:filesystem/preopens@0.2.12;
+            }
+        ",
+        imports: {
+            "wasi:filesystem/types.[method]descriptor.write-via-stream": async | trappable,
+            "wasi:filesystem/types.[method]descriptor.append-via-stream": async | trappable,
+            "wasi:filesystem/types.[method]descriptor.set-size": async | trappable,
+            "wasi:filesystem/types.[method]descriptor.set-times": async | trappable,
+            "wasi:filesystem/types.[method]descriptor.write": async | trappable,
+            "wasi:filesystem/types.[method]descriptor.create-directory-at": async | trappable,
+            "wasi:filesystem/types.[method]descriptor.stat-at": async | trappable,
+            "wasi:filesystem/types.[method]descriptor.set-times-at": async | trappable,
+            "wasi:filesystem/types.[method]descriptor.link-at": async | trappable,
+            "wasi:filesystem/types.[method]descriptor.open-at": async | trappable,
+            "wasi:filesystem/types.[method]descriptor.readlink-at": async | trappable,
+            "wasi:filesystem/types.[method]descriptor.remove-directory-at": async | trappable,
+            "wasi:filesystem/types.[method]descriptor.rename-at": async | trappable,
+            "wasi:filesystem/types.[method]descriptor.symlink-at": async | trappable,
+            "wasi:filesystem/types.[method]descriptor.unlink-file-at": async | trappable,
+            "wasi:filesystem/types.[method]descriptor.metadata-hash-at": async | trappable,
+            default: trappable,
+        },
+        trappable_error_type: {
+            "wasi:filesystem/types.error-code" => crate::capability::filesystem::Failed,
+        },
+        with: {
+            "wasi:io": wasmtime_wasi::p2::bindings::io,
+            "wasi:clocks": wasmtime_wasi::p2::bindings::clocks,
+            "wasi:filesystem/types.descriptor": crate::capability::filesystem::Descriptor,
+            "wasi:filesystem/types.directory-entry-stream": crate::capability::filesystem::Listing,
+        },
+    });
+}
+use bindings::wasi::filesystem::{preopens, types};
+
+/// See the module.
 pub struct Filesystem;
-use super::switch::{Granted, Request};
+
+/// Opens folders of the host.
+pub trait Folders: Send + Sync {
+    /// Opens the folder of a mount, and the meter of a writable one: the same for all stores that mount that folder.
+    ///
+    /// # Errors
+    /// When it is not there, is no folder, cannot be read, or cannot be measured.
+    fn open(&self, permit: Permit<Mount>) -> io::Result<Opened>;
+}
+
+/// A folder of the host, open.
+#[derive(Debug)]
+pub struct Opened {
+    /// The folder. Its entries can be read.
+    pub folder: Dir,
+    /// What it holds, if it is to be written to.
+    pub meter: Option<Arc<Meter>>,
+}
+
+/// A mount, as policies see it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Source {
+    /// What the guest calls it.
+    pub guest: GuestPath,
+    /// The folder of the host.
+    pub host: PathBuf,
+    /// What may be done with it.
+    pub access: Access,
+}
+
+impl Source {
+    fn resource(&self) -> Resource {
+        Resource::new("Mount", self.guest.as_str())
+            .with("host", Attribute::String(self.host.to_string_lossy().into_owned()))
+            .with("access", Attribute::String(self.access.as_str().to_owned()))
+    }
+}
+
+/// A folder is mounted in a store.
+#[derive(Clone, Debug, Serialize)]
+pub struct Mount(pub Source);
+
+impl Effect for Mount {
+    type Grant = Grant;
+    const ACTION: &'static str = "filesystem.mount";
+    const DURABILITY: Durability = Durability::Inside;
+
+    fn resource(&self) -> Resource {
+        self.0.resource()
+    }
+
+    fn covered(&self, grant: &Grant) -> bool {
+        let Self(source) = self;
+        grant.mount(&source.guest).is_some_and(|mount| mount.host == source.host && mount.access() >= source.access)
+    }
+}
+
+/// A component changes something in a mount.
+#[derive(Debug, Serialize)]
+pub struct Write<T> {
+    /// The mount.
+    pub source: Source,
+    /// What is done: the name of the function in WIT without `-at`, with `-from` and `-to` for its two paths.
+    pub operation: &'static str,
+    /// To what: the whole path, as the guest sees it.
+    pub path: String,
+    /// The rest of what is needed to do it.
+    pub target: T,
+}
+
+impl<T: std::fmt::Debug + Serialize + Send + Sync> Effect for Write<T> {
+    type Grant = Grant;
+    const ACTION: &'static str = "filesystem.write";
+    const DURABILITY: Durability = Durability::Outside;
+
+    fn resource(&self) -> Resource {
+        self.source.resource()
+    }
+
+    fn context(&self) -> Vec<(&'static str, Attribute)> {
+        let operation = Attribute::String(self.operation.to_owned());
+        vec![("operation", operation), ("path", Attribute::String(self.path.clone()))]
+    }
+
+    fn covered(&self, grant: &Grant) -> bool {
+        grant.mount(&self.source.guest).is_some_and(|mount| mount.access() == Access::Write)
+    }
+}
+
+/// What a store holds: its mounts, in the order of the grant.
+#[derive(Debug, Default)]
+pub struct Mounts {
+    mounts: Vec<Arc<Mounted>>,
+    /// Entries of folders that the guest is reading.
+    listed: Arc<AtomicUsize>,
+}
+
 impl Capability for Filesystem {
     const NAME: &'static str = "filesystem";
-    const SUMMARY: &'static str = "";
-    const ACTIONS: &'static [&'static str] = &[];
-    const INTERFACES: &'static [&'static str] = &[];
-    const SCHEMA: &'static str = "";
+    const SUMMARY: &'static str = "folders of the host, to read or to write";
+    const ACTIONS: &'static [&'static str] = &["filesystem.mount", "filesystem.write"];
+    const INTERFACES: &'static [&'static str] = &["wasi:filesystem/types", "wasi:filesystem/preopens"];
+    const SCHEMA: &'static str = "
+        entity Mount { host: String, access: String };
+        action \"filesystem.mount\" appliesTo { principal: [Task], resource: [Mount], context: {} };
+        action \"filesystem.write\" appliesTo {
+            principal: [Task],
+            resource: [Mount],
+            context: { operation: String, path: String }
+        };
+    ";
     const POWERLESS: bool = true;
-    type Grant = Granted;
+    type Grant = Grant;
     type Request = Request;
-    type State = ();
-    fn given(_: &Granted) -> Vec<String> {
-        vec![]
+    type State = Mounts;
+
+    fn locate(grant: &mut Grant, base: &std::path::Path) {
+        grant.locate(base);
     }
-    fn asked(_: &Request) -> Vec<String> {
-        vec![]
+
+    fn given(grant: &Grant) -> Vec<String> {
+        grant.lines()
     }
-    fn reason(r: &Request) -> &str {
-        &r.reason
+
+    fn asked(request: &Request) -> Vec<String> {
+        request.lines()
     }
-    fn narrow(g: &Granted, _: &Request) -> Option<Granted> {
-        Some(*g)
+
+    fn reason(request: &Request) -> &str {
+        &request.reason
     }
-    fn powerless(_: &Setting<'_>) -> Option<()> {
-        Some(())
+
+    fn narrow(grant: &Grant, request: &Request) -> Option<Grant> {
+        grant.narrow(request)
     }
-    async fn open(_: Guard<'_, Granted>, _: &Setting<'_>) -> Result<(), OpenError> {
-        Ok(())
+
+    fn powerless(_setting: &Setting<'_>) -> Option<Mounts> {
+        Some(Mounts::default())
     }
-    fn link(_: &mut Linker<TaskState>) -> wasmtime::Result<()> {
-        Ok(())
+
+    fn open(guard: Guard<'_, Grant>, setting: &Setting<'_>) -> impl Future<Output = Result<Mounts, OpenError>> + Send {
+        mount_all(guard, setting.ports.folders.as_ref(), setting.gate, setting.actor)
     }
+
+    fn link(linker: &mut Linker<TaskState>) -> wasmtime::Result<()> {
+        types::add_to_linker::<_, Lens<Self>>(linker, TaskState::scope::<Self>)?;
+        preopens::add_to_linker::<_, Lens<Self>>(linker, TaskState::scope::<Self>)
+    }
+}
+
+async fn mount_all(
+    guard: Guard<'_, Grant>,
+    folders: &dyn Folders,
+    gate: &Arc<Gate>,
+    actor: &Arc<Actor>,
+) -> Result<Mounts, OpenError> {
+    let mut mounts = Mounts::default();
+    for granted in guard.grant().map(|grant| grant.mounts.as_slice()).unwrap_or_default() {
+        let Granted { host, guest, quota } = granted.clone();
+        let source = Source { guest, host, access: granted.access() };
+        let mounted = guard.run(Mount(source.clone()), async |permit| {
+            let unavailable = |error: io::Error| OpenError::Unavailable {
+                what: format!("the folder `{}` cannot be mounted at `{}`", source.host.display(), source.guest),
+                source: Box::new(error),
+            };
+            let Opened { folder, meter } = folders.open(permit).map_err(unavailable)?;
+            let writing = quota.zip(meter).map(|(quota, meter)| Writing { quota, meter });
+            Mounted::new(source.clone(), folder, writing, Arc::clone(gate), Arc::clone(actor)).map_err(unavailable)
+        });
+        mounts.mounts.push(Arc::new(mounted.await?));
+    }
+    Ok(mounts)
 }

@@ -1,0 +1,167 @@
+//! Streams over files.
+//!
+//! Reading and writing is done at once, on the thread that runs the store: a file of the local disk answers in less time
+//! than it takes to hand the work to another thread and back, each call is bounded, and a task that stays on its thread
+//! is what the runtime is built on. So a stream is always ready.
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use wasmtime_wasi::async_trait;
+use wasmtime_wasi::p2::{InputStream, OutputStream, Pollable, StreamError, StreamResult};
+
+use super::change::At;
+use super::descriptor::{OpenFile, READ};
+use super::failure::Failed;
+use super::{Source, Write, types};
+use crate::audit::{Entry, Kind, escaped};
+use crate::gate::{Code, Denied, Effect as _, detail};
+
+/// The most bytes that one call writes.
+const WRITE: usize = 64 << 10;
+
+/// Reads a file from an offset on.
+pub(super) struct Reader {
+    file: Arc<OpenFile>,
+    /// None after the end, or an error.
+    offset: Option<u64>,
+}
+
+impl Reader {
+    /// A stream from `offset` on, in bytes.
+    pub(super) fn new(file: Arc<OpenFile>, offset: u64) -> Self {
+        Self { file, offset: Some(offset) }
+    }
+}
+
+impl InputStream for Reader {
+    fn read(&mut self, size: usize) -> StreamResult<Bytes> {
+        let Some(offset) = self.offset else { return Err(StreamError::Closed) };
+        if size == 0 {
+            return Ok(Bytes::new());
+        }
+        let read = self.file.read(offset, size.min(READ) as u64);
+        // Set anew below, if there is more to come.
+        self.offset = None;
+        let bytes = read.map_err(|error| StreamError::LastOperationFailed(error.into()))?;
+        if bytes.is_empty() {
+            return Err(StreamError::Closed);
+        }
+        self.offset = offset.checked_add(bytes.len() as u64);
+        Ok(bytes.into())
+    }
+}
+
+#[async_trait]
+impl Pollable for Reader {
+    async fn ready(&mut self) {}
+}
+
+/// Writes to a file.
+pub(super) struct Writer {
+    file: Arc<OpenFile>,
+    at: At,
+    /// An error that the guest has not been told yet.
+    failed: Option<StreamError>,
+    closed: bool,
+}
+
+impl Writer {
+    /// A stream to a place in a file.
+    pub(super) fn new(file: Arc<OpenFile>, at: At) -> Self {
+        Self { file, at, failed: None, closed: false }
+    }
+
+    fn write_all(&mut self, mut bytes: &[u8]) -> Result<(), Failed> {
+        while !bytes.is_empty() {
+            let written = match self.file.write(bytes, self.at) {
+                Ok(0) => return Err(Failed::Code(types::ErrorCode::Io)),
+                Err(Failed::Code(types::ErrorCode::Interrupted)) => continue,
+                written => written?,
+            };
+            if let At::Offset(offset) = &mut self.at {
+                *offset += written as u64;
+            }
+            bytes = &bytes[written..];
+        }
+        Ok(())
+    }
+
+    /// Says what went wrong, once; afterwards the stream is closed.
+    fn state(&mut self) -> StreamResult<()> {
+        match self.failed.take() {
+            Some(error) => Err(error),
+            None if self.closed => Err(StreamError::Closed),
+            None => Ok(()),
+        }
+    }
+}
+
+impl OutputStream for Writer {
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        self.state()?;
+        if bytes.len() > WRITE {
+            return Err(StreamError::Trap(wasmtime::format_err!("more was written than `check-write` allowed")));
+        }
+        if let Err(failed) = self.write_all(&bytes) {
+            self.closed = true;
+            self.failed = Some(match failed {
+                Failed::Quota => refused(&self.file),
+                other => stream_error(other),
+            });
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        self.state()
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        self.state()?;
+        Ok(WRITE)
+    }
+}
+
+#[async_trait]
+impl Pollable for Writer {
+    async fn ready(&mut self) {}
+}
+
+/// What `filesystem-error-code` finds in a stream's error.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Coded(pub(super) types::ErrorCode);
+
+fn stream_error(failed: Failed) -> StreamError {
+    match failed.into_code() {
+        Ok(code) => StreamError::LastOperationFailed(wasmtime::Error::new(Coded(code))),
+        Err(trap) => StreamError::Trap(trap),
+    }
+}
+
+/// Records that the quota had no room for a write. Nothing happened, so there is nothing that waits for the disk.
+fn refused(file: &OpenFile) -> StreamError {
+    let (gate, actor) = (&file.mount.gate, &file.mount.actor);
+    if let Err(exhausted) = gate.budget.attempt() {
+        return StreamError::Trap(wasmtime::Error::new(Denied::Exhausted(exhausted)));
+    }
+    gate.budget.refused();
+    let entry = Entry {
+        code: Code::Quota.as_str().to_owned(),
+        resource: Source::resource(&file.mount.source).to_string(),
+        detail: detail("why", "the mount's quota is spent"),
+        text: escaped(&file.path),
+        ..gate.entry(Kind::Refusal, actor, Write::<()>::ACTION)
+    };
+    // A log that is broken refuses the next effect, and fails the end of the task.
+    drop(gate.ledger.append(entry));
+    stream_error(Failed::Quota)
+}
+
+/// The code behind a stream's error, if it is one of a file.
+pub(super) fn code(error: &wasmtime::Error) -> Option<types::ErrorCode> {
+    let coded = error.downcast_ref::<Coded>().map(|coded| coded.0);
+    coded.or_else(|| error.downcast_ref::<io::Error>().map(super::failure::code))
+}
