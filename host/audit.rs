@@ -182,7 +182,7 @@ fn is_invisible(character: char) -> bool {
 
 /// Why a record could not be written. The effect that it was for does not happen.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("the audit log cannot be written: {0}")]
+#[error("{0}")]
 pub struct AuditError(pub String);
 
 /// The number that a record got, once the disk has it.

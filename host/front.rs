@@ -55,7 +55,7 @@ pub enum FrontError {
     #[error(transparent)]
     Engine(#[from] EngineError),
     /// The log.
-    #[error(transparent)]
+    #[error("the audit log cannot be written: {0}")]
     #[diagnostic(help("the task was not run, or its end is not recorded"))]
     Audit(#[from] AuditError),
 }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`json`] | strict JSON texts, and their canonical form |
 //! | [`value`] | JSON values to component values and back |
+//! | `misfit` | what is said about values that do not fit |
 //! | `schema` | component types to JSON Schema |
 //! | `docs` | what authors wrote in WIT |
 //! | [`text`] | such text made fit to be shown |
@@ -12,14 +13,15 @@
 //! alone: `query` of `acme:search/index@1.0.0` is `query`. Not tools are
 //!
 //! - interfaces of `wasi` packages (`wasi:cli/run`): they are for the host to call;
-//! - the start-up functions that language toolchains leave behind ([`LEFTOVERS`]), known by their place, name and all of
-//!   their parameters' names, so that no author's function is taken for one by chance;
+//! - the start-up functions that language toolchains leave behind (`LEFTOVERS` below), known by their place, name and all
+//!   of their parameters' names, so that no author's function is taken for one by chance;
 //! - functions that take or give anything but plain values, which are refused by name.
 //!
 //! Nothing here knows of grants or of the gate.
 
 mod docs;
 pub mod json;
+mod misfit;
 mod schema;
 pub mod text;
 pub mod value;
@@ -44,9 +46,9 @@ use self::value::ValueError;
 
 /// How deeply types may be nested. Their schemas are nested at most four times as deep.
 const DEPTH_LIMIT: usize = 24;
-/// How large the types of one function may be when each is written out where it is used: 16 for each type, and the length
-/// of each name. Types can share parts, so a small component can describe types that are astronomically large.
-const SIZE_LIMIT: usize = 1 << 16;
+/// How large the types of all functions together may be when each is written out where it is used: 16 for each type, and
+/// the length of each name. Types can share parts, so a small component can describe types that are astronomically large.
+const SIZE_LIMIT: usize = 1 << 18;
 /// How many functions a component may export.
 const FUNCTIONS_LIMIT: usize = 1_024;
 
@@ -219,12 +221,13 @@ impl Functions {
         let exports: Vec<_> = exports.exports(engine).map(|(name, _)| name.to_owned()).collect();
         let documents = Documents::of(wasm, &exports, &imports(component, engine));
         let mut listed = Listed::default();
+        let mut budget = SIZE_LIMIT;
         for (name, mut places) in found {
             if let [(first, _), (second, _), ..] = places.as_slice() {
                 let (first, second) = (first.clone(), second.clone());
                 listed.refused.push(ToolError::Collision { function: name, first, second });
             } else if let Some((export, ty)) = places.pop() {
-                match function(component, &documents, name, export, &ty) {
+                match function(component, &documents, name, export, &ty, &mut budget) {
                     Ok(function) => listed.usable.push(function),
                     Err(refused) => listed.refused.push(refused),
                 }
@@ -277,10 +280,11 @@ fn function(
     name: String,
     export: Place,
     ty: &ComponentFunc,
+    budget: &mut usize,
 ) -> Result<Function, ToolError> {
     let parameters: Vec<_> = ty.params().map(|(name, ty)| (name.to_owned(), ty)).collect();
     let result = ty.results().next();
-    if let Err((holder, obstacle)) = fitness(&name, ty, &parameters, result.as_ref()) {
+    if let Err((holder, obstacle)) = fitness(&name, ty, &parameters, result.as_ref(), budget) {
         return Err(ToolError::Unsupported { function: name, export, holder, obstacle });
     }
     let instance = match &export {
@@ -289,7 +293,12 @@ fn function(
     };
     let index = instance.ok().and_then(|instance| component.get_export_index(instance.as_ref(), name.as_str()));
     let Some(index) = index else {
-        return Err(ToolError::Unsupported { function: name, export, holder: Holder::Function, obstacle: Obstacle::Lost });
+        return Err(ToolError::Unsupported {
+            function: name,
+            export,
+            holder: Holder::Function,
+            obstacle: Obstacle::Lost,
+        });
     };
     let interface = if let Place::Interface(interface) = export { Some(interface) } else { None };
     let (notes, result_note) = documents.signature(interface.as_deref(), &name);
@@ -316,6 +325,7 @@ fn fitness(
     ty: &ComponentFunc,
     parameters: &[(String, Type)],
     result: Option<&Type>,
+    budget: &mut usize,
 ) -> Result<(), (Holder, Obstacle)> {
     let whole = |obstacle| Err((Holder::Function, obstacle));
     if name.starts_with("[async]") || ty.async_() {
@@ -327,11 +337,10 @@ fn fitness(
     if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
         return whole(Obstacle::Name);
     }
-    let mut budget = SIZE_LIMIT;
     for (name, ty) in parameters {
-        plain(ty, name, DEPTH_LIMIT, &mut budget).map_err(|obstacle| (Holder::Parameter(name.clone()), obstacle))?;
+        plain(ty, name, DEPTH_LIMIT, budget).map_err(|obstacle| (Holder::Parameter(name.clone()), obstacle))?;
     }
-    result.map_or(Ok(()), |ty| plain(ty, "", DEPTH_LIMIT, &mut budget)).map_err(|obstacle| (Holder::Result, obstacle))
+    result.map_or(Ok(()), |ty| plain(ty, "", DEPTH_LIMIT, budget)).map_err(|obstacle| (Holder::Result, obstacle))
 }
 
 /// Whether a type holds plain values alone, within bounds. `name` is what its holder calls it.
@@ -345,14 +354,12 @@ fn plain(ty: &Type, name: &str, depth: usize, budget: &mut usize) -> Result<(), 
         Type::Map(map) => part("", map.key()).and_then(|()| part("", map.value())),
         Type::Record(record) => record.fields().try_for_each(|field| part(field.name, field.ty)),
         Type::Tuple(tuple) => tuple.types().try_for_each(|ty| part("", ty)),
-        Type::Variant(variant) => {
-            variant.cases().try_for_each(|case| part(case.name, case.ty.unwrap_or(Type::Bool)))
-        }
+        Type::Variant(variant) => variant.cases().try_for_each(|case| part(case.name, case.ty.unwrap_or(Type::Bool))),
         Type::Enum(cases) => cases.names().try_for_each(|name| part(name, Type::Bool)),
         Type::Flags(flags) => flags.names().try_for_each(|name| part(name, Type::Bool)),
         Type::Option(option) => part("", option.ty()),
         Type::Result(result) => result.ok().into_iter().chain(result.err()).try_for_each(|ty| part("", ty)),
-        _ => value::not_plain(ty).map_or(Ok(()), |kind| Err(Obstacle::NotPlain(kind))),
+        _ => misfit::not_plain(ty).map_or(Ok(()), |kind| Err(Obstacle::NotPlain(kind))),
     }
 }
 

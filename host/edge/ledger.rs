@@ -11,14 +11,13 @@ use crate::audit::{AuditError, Entry, Flaw, Hash, Head, Kind, Ledger, Record, Ti
 #[derive(Clone)]
 pub struct AuditLog {
     database: Arc<Database>,
-    /// Why the log is broken, once it is: nothing is appended any more.
-    broken: Arc<Mutex<Option<AuditError>>>,
+    broken: Broken,
 }
 
 impl AuditLog {
     /// The log that a database holds.
     pub fn new(database: Arc<Database>) -> Self {
-        Self { database, broken: Arc::default() }
+        Self { database, broken: Broken::default() }
     }
 
     /// Up to `limit` records after `after`, of one task and its calls or of all, in order.
@@ -83,30 +82,39 @@ impl AuditLog {
 
 impl Ledger for AuditLog {
     fn append(&self, entry: Entry) -> Result<Ticket, AuditError> {
-        let broken = Arc::clone(&self.broken);
-        let lock = |broken: &Mutex<Option<AuditError>>| broken.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(error) = lock(&broken) {
+        if let Some(error) = self.broken.get() {
             return Err(error);
         }
-        let written = self.database.append(entry, &broken);
-        Ok(Box::pin(async move { written.await.map_err(|error| AuditError(error.to_string())) }))
+        let (before, after) = (self.broken.clone(), self.broken.clone());
+        // The writer does one piece of work after another: what comes after a record that was not written is not written.
+        let write = move |transaction: &Transaction<'_>| match before.get() {
+            Some(error) => Err(error),
+            None => append(transaction, &entry).map_err(|error| before.set(&error)),
+        };
+        let written = self.database.write_noting(write, move |error: &AuditError| drop(after.set(error)));
+        Ok(Box::pin(written))
     }
 }
 
-impl Database {
-    /// Queues a record. Whether it is awaited or not, a failure is noted in `broken`.
-    fn append(
-        &self,
-        entry: Entry,
-        broken: &Arc<Mutex<Option<AuditError>>>,
-    ) -> impl Future<Output = Result<u64, DatabaseError>> + Send + use<> {
-        let broken = Arc::clone(broken);
-        self.write_noting(
-            move |transaction| append(transaction, &entry),
-            move |error: &DatabaseError| {
-                *broken.lock().unwrap_or_else(PoisonError::into_inner) = Some(AuditError(error.to_string()));
-            },
-        )
+impl From<DatabaseError> for AuditError {
+    fn from(error: DatabaseError) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// Why the log is broken, once it is. Nothing is appended any more.
+#[derive(Clone, Default)]
+struct Broken(Arc<Mutex<Option<AuditError>>>);
+
+impl Broken {
+    fn get(&self) -> Option<AuditError> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes the first reason, and gives it.
+    fn set(&self, error: &impl ToString) -> AuditError {
+        let mut reason = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        reason.get_or_insert_with(|| AuditError(error.to_string())).clone()
     }
 }
 

@@ -17,12 +17,14 @@ use std::ops::Range;
 
 use serde::Deserialize;
 use wit_parser::decoding::{DecodedWasm, decode};
-use wit_parser::{InterfaceId, PackageMetadata, Resolve, Type, TypeDef, TypeDefKind, TypeOwner, WorldId, WorldItem, WorldKey};
+use wit_parser::{
+    InterfaceId, PackageMetadata, Resolve, Type, TypeDef, TypeDefKind, TypeOwner, WorldId, WorldItem, WorldKey,
+};
 
 use super::text;
 
 /// The longest text about a function, in bytes.
-pub const FUNCTION_LIMIT: usize = 4_096;
+const FUNCTION_LIMIT: usize = 4_096;
 /// The longest text about a type, a field or a case, in bytes.
 const PART_LIMIT: usize = 1_024;
 /// The most that is read of all sections together, in bytes.
@@ -87,7 +89,9 @@ impl Documents {
             let Some(left) = budget.checked_sub(data.len()) else { continue };
             budget = left;
             let Some((&VERSION, json)) = data.split_first() else { continue };
-            if let Ok(section) = serde_json::from_slice::<Section>(json) {
+            if let Ok(section) = serde_json::from_slice::<Section>(json)
+                && !(section.worlds.is_empty() && section.interfaces.is_empty())
+            {
                 sections.push((section.package(exports, imports), section));
             }
         }
@@ -100,7 +104,9 @@ impl Documents {
     /// What its author wrote about a function: an empty string if there is nothing.
     pub(crate) fn about(&self, interface: Option<&str>, function: &str) -> String {
         let found = match interface.map(Name::of) {
-            None => self.worlds(|world| [&world.func_exports, &world.funcs].into_iter().find_map(|all| all.get(function))),
+            None => {
+                self.worlds(|world| [&world.func_exports, &world.funcs].into_iter().find_map(|all| all.get(function)))
+            }
             Some(name) => self.interface(name).and_then(|interface| interface.funcs.get(function)),
         };
         let docs = found.and_then(|function| function.docs.as_deref());
@@ -136,9 +142,9 @@ impl Documents {
 
     fn interface(&self, name: Name<'_>) -> Option<&Interface> {
         match name {
-            Name::Inline(name) => {
-                self.worlds(|world| [&world.interface_exports, &world.interfaces].into_iter().find_map(|all| all.get(name)))
-            }
+            Name::Inline(name) => self.worlds(|world| {
+                [&world.interface_exports, &world.interfaces].into_iter().find_map(|all| all.get(name))
+            }),
             Name::Of { package, interface } => {
                 let about = self.sections.iter().filter(|(about, _)| about.as_deref() == Some(package.as_str()));
                 about.into_iter().find_map(|(_, section)| section.interfaces.get(interface))
@@ -179,7 +185,8 @@ impl Section {
                 *own += usize::from(exported);
             }
         }
-        let best = scores.into_iter().max_by_key(|(package, (all, own))| (*own, *all, std::cmp::Reverse(package.clone())));
+        let best =
+            scores.into_iter().max_by_key(|(package, (all, own))| (*own, *all, std::cmp::Reverse(package.clone())));
         best.map(|(package, _)| package)
     }
 }

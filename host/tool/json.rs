@@ -32,7 +32,7 @@ pub enum Fault {
     #[error("the text ends too early")]
     End,
     /// Something else must stand here.
-    #[error("expected {expected}, found `{}`", text::quoted(found.encode_utf8(&mut [0; 4])))]
+    #[error("expected {expected}, found `{}`", visible(*found))]
     Unexpected {
         /// What may stand here.
         expected: &'static str,
@@ -78,6 +78,13 @@ pub fn parse(text: &str) -> Result<Value, JsonError> {
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
         JsonError { fault, line: before.matches('\n').count() + 1, column: before[line_start..].chars().count() + 1 }
     })
+}
+
+fn visible(character: char) -> String {
+    match text::quoted(character.encode_utf8(&mut [0; 4])) {
+        shown if shown.trim().is_empty() => character.escape_unicode().to_string(),
+        shown => shown,
+    }
 }
 
 /// Where reading has come to. When it fails, `at` is the place that the error is about.
@@ -286,16 +293,8 @@ impl Reader<'_> {
 }
 
 /// What may follow a backslash, but for `u`.
-const ESCAPES: [(char, char); 8] = [
-    ('"', '"'),
-    ('\\', '\\'),
-    ('/', '/'),
-    ('b', '\u{8}'),
-    ('f', '\u{c}'),
-    ('n', '\n'),
-    ('r', '\r'),
-    ('t', '\t'),
-];
+const ESCAPES: [(char, char); 8] =
+    [('"', '"'), ('\\', '\\'), ('/', '/'), ('b', '\u{8}'), ('f', '\u{c}'), ('n', '\n'), ('r', '\r'), ('t', '\t')];
 
 /// Writes a value in the one form that all equal values share (JCS, RFC 8785).
 ///
@@ -381,7 +380,7 @@ fn float(number: f64) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use proptest::prelude::*;
     use serde_json::json;
 
@@ -401,7 +400,35 @@ mod tests {
             ]
             .map(|text| format!("{text:?}: {}", refused(text)))
             .join("\n"),
-            @""
+            @r#"
+            "": the text ends too early at line 1, column 1
+            "{": the text ends too early at line 1, column 2
+            "[1,]": expected a value, found `]` at line 1, column 4
+            "{\"a\":1,\n \"b\":{\"é\":1,\"é\":2}}": the key `é` is repeated at line 2, column 13
+            "{\"a\":1} x": text follows the value at line 1, column 9
+            "nul": expected a value, found `n` at line 1, column 1
+            "01": expected no digit after a leading zero, found `1` at line 1, column 2
+            "-": the text ends too early at line 1, column 2
+            "1.": the text ends too early at line 1, column 3
+            "1e": the text ends too early at line 1, column 3
+            "1e400": the number is out of range at line 1, column 1
+            "[1e-400]": the number is out of range at line 1, column 2
+            "\"a\nb\"": a control character must be escaped at line 1, column 3
+            "\"\\x\"": the escape sequence is not valid at line 1, column 2
+            "\"\\ud800\"": the escape sequence is not valid at line 1, column 2
+            "\"\\ud800\\u0041\"": the escape sequence is not valid at line 1, column 2
+            "\"\\udc00\"": the escape sequence is not valid at line 1, column 2
+            "\"\\u+123\"": the escape sequence is not valid at line 1, column 2
+            "\"abc": the text ends too early at line 1, column 5
+            "{a:1}": expected a key in double quotes, found `a` at line 1, column 2
+            "NaN": expected a value, found `N` at line 1, column 1
+            "'a'": expected a value, found `'` at line 1, column 1
+            "{\"a\" 1}": expected `:`, found `1` at line 1, column 6
+            "[1 2]": expected `,` or `]`, found `2` at line 1, column 4
+            "\u{feff}1": expected a value, found `\u{feff}` at line 1, column 1
+            "\"\\": the text ends too early at line 1, column 2
+            "\"\\ué000\"": the escape sequence is not valid at line 1, column 2
+            "#
         );
     }
 
@@ -468,7 +495,7 @@ mod tests {
         assert_eq!(canonical(&json!([5.0, 5, -0.0, 0.0, u64::MAX])), "[5,5,-0,0,18446744073709551615]");
     }
 
-    fn values() -> impl Strategy<Value = Value> {
+    pub(in crate::tool) fn values() -> impl Strategy<Value = Value> {
         let number = any::<f64>().prop_filter_map("finite", Number::from_f64).prop_map(Value::Number);
         let leaf = prop_oneof![
             Just(Value::Null),

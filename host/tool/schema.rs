@@ -7,7 +7,8 @@ use serde_json::{Map, Value, json};
 use wasmtime::component::Type;
 
 use super::docs::Note;
-use super::value::{is_nullable, limits};
+use super::misfit::limits;
+use super::value::is_nullable;
 
 /// The schema of a type, with what its author wrote about it.
 pub(crate) fn of(ty: &Type, note: Note<'_>) -> Value {
@@ -65,13 +66,15 @@ fn bare(ty: &Type, note: Note<'_>) -> Value {
         }
         Type::Map(map) => {
             let pair = [of(&map.key(), note.key()), of(&map.value(), note.element())];
-            json!({ "type": "array", "items": fixed(pair.into()) })
+            json!({ "type": "array", "items": fixed(&pair) })
         }
         Type::Record(record) => {
             let field = |name, ty| (name, ty, note.member(name), note.about(name));
             object(record.fields().map(|declared| field(declared.name, declared.ty)))
         }
-        Type::Tuple(tuple) => fixed(tuple.types().enumerate().map(|(at, ty)| of(&ty, note.place(at))).collect()),
+        Type::Tuple(tuple) => {
+            fixed(&tuple.types().enumerate().map(|(at, ty)| of(&ty, note.place(at))).collect::<Vec<_>>())
+        }
         Type::Variant(variant) => {
             let cases = variant.cases().map(|case| {
                 let schema = match case.ty {
@@ -122,7 +125,7 @@ fn choice(names: &[&str], note: Note<'_>) -> Value {
 }
 
 /// An array with one schema for each place.
-fn fixed(places: Vec<Value>) -> Value {
+fn fixed(places: &[Value]) -> Value {
     let count = places.len();
     json!({ "type": "array", "prefixItems": places, "items": false, "minItems": count, "maxItems": count })
 }

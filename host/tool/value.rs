@@ -18,64 +18,21 @@
 //!
 //! Recursion follows the type, and the validator of WebAssembly nests types at most 100 deep.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Number, Value};
-use thiserror::Error;
 use wasmtime::component::types::Case;
 use wasmtime::component::{Type, Val};
 
+pub use super::misfit::ValueError;
+use super::misfit::{Fault, foreign, found, mismatch, not_plain, place, unknown};
 use super::{json, text};
 
 /// The largest integer up to which a 64-bit float holds every integer: 2^53 - 1.
 pub(crate) const SAFE_INTEGER: u64 = (1 << 53) - 1;
-
-/// Why a value does not fit a type, and where.
-#[derive(Clone, Debug, Error, PartialEq, Eq)]
-#[error("`${path}`: {fault}")]
-pub struct ValueError {
-    path: String,
-    fault: Fault,
-}
-
-#[derive(Clone, Debug, Error, PartialEq, Eq)]
-enum Fault {
-    #[error("expected {expected}, found {found}")]
-    Mismatch { expected: String, found: String },
-    #[error("the {kind} `{name}` is missing")]
-    Missing { kind: &'static str, name: String },
-    #[error("there is no {kind} `{name}`; {advice}")]
-    Unknown { kind: &'static str, name: String, advice: String },
-    #[error("the {kind} `{name}` is repeated")]
-    Repeated { kind: &'static str, name: String },
-    #[error("a {kind} cannot be written as JSON")]
-    NotPlain { kind: &'static str },
-}
-
-impl From<Fault> for ValueError {
-    fn from(fault: Fault) -> Self {
-        Self { path: String::new(), fault }
-    }
-}
-
-impl ValueError {
-    /// The same error, seen from the value that holds this one.
-    fn within(mut self, step: impl Display) -> Self {
-        self.path.insert_str(0, &step.to_string());
-        self
-    }
-
-    fn field(self, name: &str) -> Self {
-        self.within(format_args!(".{}", text::quoted(name)))
-    }
-
-    fn item(self, index: usize) -> Self {
-        self.within(format_args!("[{index}]"))
-    }
-}
 
 /// Reads a JSON value as a component value of the given type.
 ///
@@ -241,32 +198,6 @@ pub(crate) fn is_nullable(ty: &Type) -> bool {
     matches!(ty, Type::Option(_))
 }
 
-/// What the type is called if it is no plain value.
-pub(crate) fn not_plain(ty: &Type) -> Option<&'static str> {
-    match ty {
-        Type::Own(_) | Type::Borrow(_) => Some("resource"),
-        Type::Future(_) => Some("future"),
-        Type::Stream(_) => Some("stream"),
-        Type::ErrorContext => Some("error context"),
-        _ => None,
-    }
-}
-
-/// The least and the greatest value of an integer type.
-pub(crate) fn limits(ty: &Type) -> Option<(i64, u64)> {
-    Some(match ty {
-        Type::S8 => (i8::MIN.into(), 0x7f),
-        Type::U8 => (0, u8::MAX.into()),
-        Type::S16 => (i16::MIN.into(), 0x7fff),
-        Type::U16 => (0, u16::MAX.into()),
-        Type::S32 => (i32::MIN.into(), 0x7fff_ffff),
-        Type::U32 => (0, u32::MAX.into()),
-        Type::S64 => (i64::MIN, i64::MAX.unsigned_abs()),
-        Type::U64 => (0, u64::MAX),
-        _ => return None,
-    })
-}
-
 fn integer<T: TryFrom<i128>>(ty: &Type, value: &Value) -> Result<T, Fault> {
     let number = match value {
         Value::Number(number) => number.as_u64().map(i128::from).or_else(|| number.as_i64().map(i128::from)),
@@ -353,66 +284,56 @@ fn write_items(items: &[Val], ty: &Type) -> Result<Value, ValueError> {
     items.iter().enumerate().map(write).collect::<Result<_, _>>().map(Value::Array)
 }
 
-/// `None` if the value has not the shape of a map.
+/// `None` if the value has not the shape of a map. A map has no order, so its entries are brought into one.
 fn read_map(key: &Type, ty: &Type, value: &Value) -> Option<Result<Vec<(Val, Val)>, ValueError>> {
-    match value {
-        Value::Object(entries) if *key == Type::String => {
-            let read = |(name, value): (&String, &Value)| {
-                Ok((Val::String(name.clone()), from_json(ty, value).map_err(|e| e.within(place(name)))?))
-            };
-            Some(entries.iter().map(read).collect())
-        }
-        Value::Array(pairs) if *key != Type::String => Some(read_pairs(key, ty, pairs)),
-        _ => None,
-    }
+    let mut entries = BTreeMap::new();
+    let read = match value {
+        Value::Object(given) if *key == Type::String => given.iter().try_for_each(|(name, value)| {
+            let value = from_json(ty, value).map_err(|error| error.within(place(name)))?;
+            entries.insert(name.clone(), (Val::String(name.clone()), value));
+            Ok(())
+        }),
+        Value::Array(given) if *key != Type::String => given.iter().enumerate().try_for_each(|(index, pair)| {
+            let (name, value) = read_pair(key, ty, pair).map_err(|error| error.item(index))?;
+            // A key may be given in two ways, as `5` and as `"5"`: its own JSON is the one to compare.
+            let written = json::canonical(&to_json(&name, key)?);
+            let repeated = Fault::Repeated { kind: "key", name: text::quoted(&written) };
+            match entries.insert(written, (name, value)) {
+                Some(_) => Err(ValueError::from(repeated).item(index)),
+                None => Ok(()),
+            }
+        }),
+        _ => return None,
+    };
+    Some(read.map(|()| entries.into_values().collect()))
 }
 
-fn read_pairs(key: &Type, ty: &Type, pairs: &[Value]) -> Result<Vec<(Val, Val)>, ValueError> {
-    let mut seen = BTreeSet::new();
-    let mut entries = Vec::with_capacity(pairs.len());
-    for (index, pair) in pairs.iter().enumerate() {
-        let read = || -> Result<_, ValueError> {
-            let Some([name, value]) = pair.as_array().map(Vec::as_slice) else {
-                return Err(Fault::Mismatch { expected: "a pair of key and value".to_owned(), found: found(pair) }.into());
-            };
-            let name = from_json(key, name).map_err(|e| e.item(0))?;
-            Ok((name, from_json(ty, value).map_err(|e| e.item(1))?))
-        };
-        let (name, value) = read().map_err(|error| error.item(index))?;
-        // A key may be given in two ways, as `5` and as `"5"`: its own JSON is the one to compare.
-        let written = json::canonical(&to_json(&name, key)?);
-        if !seen.insert(written.clone()) {
-            let repeated = Fault::Repeated { kind: "key", name: text::quoted(&written) };
-            return Err(ValueError::from(repeated).item(index));
-        }
-        entries.push((name, value));
-    }
-    Ok(entries)
+fn read_pair(key: &Type, ty: &Type, pair: &Value) -> Result<(Val, Val), ValueError> {
+    let Some([name, value]) = pair.as_array().map(Vec::as_slice) else {
+        return Err(Fault::Mismatch { expected: "a pair of key and value".to_owned(), found: found(pair) }.into());
+    };
+    let name = from_json(key, name).map_err(|error| error.item(0))?;
+    Ok((name, from_json(ty, value).map_err(|error| error.item(1))?))
 }
 
 /// Of entries with the same key the last one counts, which is what they mean in a component.
 fn write_map(entries: &[(Val, Val)], key: &Type, ty: &Type) -> Result<Value, ValueError> {
-    let mut written: Map<String, Value> = Map::new();
+    let mut written = BTreeMap::new();
     for (name, value) in entries {
         let name = to_json(name, key)?;
-        let place_of_key = match &name {
-            Value::String(name) if *key == Type::String => name.clone(),
-            _ => json::canonical(&name),
-        };
-        let value = to_json(value, ty).map_err(|e| e.within(place(&place_of_key)))?;
-        let entry = if *key == Type::String { value } else { Value::Array(vec![name, value]) };
-        written.insert(place_of_key, entry);
+        let spelt =
+            name.as_str().filter(|_| *key == Type::String).map_or_else(|| json::canonical(&name), str::to_owned);
+        let value = to_json(value, ty).map_err(|error| error.within(place(&spelt)))?;
+        written.insert(spelt, (name, value));
     }
-    Ok(if *key == Type::String { Value::Object(written) } else { written.into_iter().map(|(_, pair)| pair).collect() })
-}
-
-/// A step in a path that is no plain name.
-fn place(key: &str) -> String {
-    format!("[{}]", Value::from(text::quoted(key)))
+    if *key == Type::String {
+        return Ok(Value::Object(written.into_iter().map(|(spelt, (_, value))| (spelt, value)).collect()));
+    }
+    Ok(written.into_values().map(|(name, value)| Value::Array(vec![name, value])).collect())
 }
 
 fn read_case<'a>(
-    mut cases: impl Iterator<Item = Case<'a>> + ExactSizeIterator,
+    mut cases: impl ExactSizeIterator<Item = Case<'a>>,
     name: &str,
     payload: Option<&Value>,
 ) -> Result<Val, ValueError> {
@@ -444,7 +365,8 @@ fn read_payload(name: &str, ty: Option<Type>, payload: &Value) -> Result<Option<
         Some(ty) => Ok(Some(Box::new(from_json(&ty, payload).map_err(|error| error.field(name))?))),
         None if payload.is_null() => Ok(None),
         None => {
-            let mismatch = Fault::Mismatch { expected: "null, for there is no payload".to_owned(), found: found(payload) };
+            let mismatch =
+                Fault::Mismatch { expected: "null, for there is no payload".to_owned(), found: found(payload) };
             Err(ValueError::from(mismatch).field(name))
         }
     }
@@ -463,89 +385,4 @@ fn read_flags(known: Vec<&str>, given: &[Value]) -> Result<Vec<String>, ValueErr
         checked.map_err(|fault| ValueError::from(fault).item(index))?;
     }
     Ok(known.into_iter().filter(|name| set.contains(name)).map(str::to_owned).collect())
-}
-
-/// A value of the guest's does not have its type: wasmtime never gives such a one.
-fn foreign(ty: &Type) -> ValueError {
-    match not_plain(ty) {
-        Some(kind) => Fault::NotPlain { kind }.into(),
-        None => Fault::Mismatch { expected: expected(ty), found: "a component value of another type".to_owned() }.into(),
-    }
-}
-
-fn mismatch(ty: &Type, value: &Value) -> Fault {
-    Fault::Mismatch { expected: expected(ty), found: found(value) }
-}
-
-fn expected(ty: &Type) -> String {
-    if let Some((least, greatest)) = limits(ty) {
-        return format!("an integer from {least} to {greatest}");
-    }
-    let expected = match ty {
-        Type::Bool => "a boolean",
-        Type::Float32 => "a number that fits 32 bits, `NaN`, `Infinity` or `-Infinity`",
-        Type::Float64 => "a number, `NaN`, `Infinity` or `-Infinity`",
-        Type::Char => "a string of one character",
-        Type::String | Type::Enum(_) => "a string",
-        Type::List(list) if list.ty() == Type::U8 => "bytes as base64 with padding",
-        Type::List(_) => "an array",
-        Type::FixedLengthList(list) => return format!("an array of {}", list.len()),
-        Type::Tuple(tuple) => return format!("an array of {}", tuple.types().len()),
-        Type::Map(map) if map.key() == Type::String => "an object",
-        Type::Map(_) => "an array of `[key, value]`",
-        Type::Record(_) => "an object",
-        Type::Variant(_) => "the name of a case, or an object of a case and its payload",
-        Type::Option(_) => "null, or an object of `some` and a value",
-        Type::Result(_) => "an object of either `ok` or `err`",
-        Type::Flags(_) => "an array of flags",
-        _ => "a plain value",
-    };
-    expected.to_owned()
-}
-
-fn found(value: &Value) -> String {
-    match value {
-        Value::Null => "null".to_owned(),
-        Value::Bool(truth) => format!("`{truth}`"),
-        Value::Number(number) => format!("the number `{number}`"),
-        Value::String(string) => format!("the string `{}`", text::quoted(string)),
-        Value::Array(items) => format!("an array of {}", items.len()),
-        Value::Object(_) => "an object".to_owned(),
-    }
-}
-
-fn unknown<'a>(kind: &'static str, name: &str, known: impl Iterator<Item = &'a str>) -> Fault {
-    let known: Vec<_> = known.collect();
-    let distance = |candidate: &str| edits(name, candidate);
-    let nearest = known.iter().map(|known| (distance(known), *known)).min();
-    let advice = match nearest {
-        None => "there is none at all".to_owned(),
-        Some((distance, nearest)) if distance <= 1 + nearest.len() / 4 => format!("did you mean `{nearest}`"),
-        Some(_) => {
-            let shown: Vec<_> = known.iter().take(8).map(|known| format!("`{known}`")).collect();
-            let more = if known.len() > shown.len() { ", …" } else { "" };
-            format!("known: {}{more}", shown.join(", "))
-        }
-    };
-    Fault::Unknown { kind, name: text::quoted(name), advice }
-}
-
-/// How many letters must be added, dropped or changed to make one name of the other (Levenshtein). Long names are never
-/// near: the product of their lengths would be work that a stranger chooses.
-fn edits(left: &str, right: &str) -> usize {
-    const LONG: usize = 64;
-    if left.len() > LONG || right.len() > LONG {
-        return usize::MAX;
-    }
-    let right: Vec<char> = right.to_ascii_lowercase().chars().collect();
-    let mut row: Vec<usize> = (0..=right.len()).collect();
-    for (index, from) in left.to_ascii_lowercase().chars().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], index + 1);
-        for (column, to) in right.iter().enumerate() {
-            let changed = diagonal + usize::from(from != *to);
-            diagonal = row[column + 1];
-            row[column + 1] = changed.min(diagonal + 1).min(row[column] + 1);
-        }
-    }
-    row[right.len()]
 }
