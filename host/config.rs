@@ -114,3 +114,14 @@ pub fn entropy() -> Result<[u8; 32], ConfigError> {
 pub fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
+
+/// Lets this process open as many files as the machine allows it: every folder that a guest holds is an open file.
+///
+/// What cannot be raised stays as it is, and shows as an error to the guest that needed more.
+pub fn raise_open_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, ..limit };
+    // Raising the soft limit up to the hard one needs no privilege; if it fails all the same, the old one holds.
+    let _ = setrlimit(Resource::Nofile, raised);
+}

@@ -172,6 +172,7 @@ impl Host {
     /// # Errors
     /// When the home or the engine cannot be opened.
     pub fn open(home: Option<&Path>, compiler: &Path) -> Result<Self, FrontError> {
+        crate::config::raise_open_files();
         let home = Home::open(home)?;
         let database = Database::open(&home)?;
         Ok(Self {

@@ -28,7 +28,7 @@ use toml::Spanned;
 use toml::de::DeValue;
 use toml_edit::{DocumentMut, Item, Table, TableLike, Value};
 
-use crate::bundle::{Bundle, ComponentName, Digest, Name, tool_name};
+use crate::bundle::{Bundle, ComponentName, ComponentSource, Digest, Name, tool_name};
 use crate::manifest::{Fields, ManifestError, Sections, Source, Vocabulary};
 
 pub use limits::Limits;
@@ -151,26 +151,23 @@ impl Manifest {
         Ok(())
     }
 
-    /// Checks that every pinned component of a bundle is the one that was pinned.
+    /// Checks that a component is the one that is pinned, if one is.
     ///
     /// # Errors
     ///
-    /// The first component that is another.
-    pub fn check_pins(&self, bundle: &Bundle) -> Result<(), ManifestError> {
-        for component in bundle.components() {
-            let Some(pin) = self.component(&component.name).and_then(|grant| grant.digest.as_ref()) else {
-                continue;
-            };
-            if *pin.get_ref() != component.digest {
+    /// When it is another.
+    pub fn check_pin(&self, component: &ComponentSource) -> Result<(), ManifestError> {
+        match self.component(&component.name).and_then(|grant| grant.digest.as_ref()) {
+            Some(pin) if *pin.get_ref() != component.digest => {
                 let message = format!("the component of `{}` is not the one that is pinned here", component.name);
                 let help = format!(
                     "it is `{}`; look at what has changed, then pin it with `ambit check --pin`",
                     component.digest
                 );
-                return Err(ManifestError::at(&self.source, pin.span(), &message, help));
+                Err(ManifestError::at(&self.source, pin.span(), &message, help))
             }
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// The manifest's text with these digests in it, and otherwise as its author laid it out.

@@ -21,3 +21,5 @@ mod files;
 mod gate;
 mod isolation;
 mod linking;
+mod readme;
+mod values;

@@ -45,7 +45,7 @@ fn shown(piece: &str, other: &str) -> String {
     assert!(MANIFEST.contains(piece));
     let manifest = parse(&MANIFEST.replacen(piece, other, 1)).and_then(|manifest| {
         manifest.check(&bundle())?;
-        manifest.check_pins(&bundle())
+        bundle().components().try_for_each(|component| manifest.check_pin(component))
     });
     render(&manifest.expect_err("the manifest is wrong"))
 }
@@ -74,7 +74,7 @@ fn reads_a_manifest() {
     assert!(manifest.agent.sections.get::<Vec<Mount>>("filesystem").is_none());
     assert!(manifest.component(&ComponentName::Tool("billing".parse().unwrap())).is_none());
     manifest.check(&bundle()).unwrap();
-    manifest.check_pins(&bundle()).unwrap();
+    bundle().components().for_each(|component| manifest.check_pin(component).unwrap());
 }
 
 #[test]
@@ -364,7 +364,7 @@ fn pinned(text: &str) -> String {
     let pinned = parse(text).unwrap().pin(&pins).unwrap();
     let again = parse(&pinned).unwrap();
     again.check(&bundle()).unwrap();
-    again.check_pins(&bundle()).unwrap();
+    bundle().components().for_each(|component| again.check_pin(component).unwrap());
     for (name, digest) in &pins {
         assert_eq!(again.component(name).unwrap().digest.as_ref().unwrap().get_ref(), digest);
     }

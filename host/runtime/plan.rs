@@ -122,21 +122,12 @@ fn named(grants: &Sections) -> Vec<String> {
 }
 
 fn check_pin(source: &ComponentSource, manifest: &Manifest) -> Result<(), LoadRefusal> {
-    let pin = manifest.component(&source.name).and_then(|grant| grant.digest.as_ref());
-    match pin {
-        Some(pin) if *pin.get_ref() != source.digest => Err(LoadRefusal {
-            component: source.name.to_string(),
-            code: "digest-mismatch",
-            message: format!(
-                "the component of `{}` has the digest {}, and the grant pins {}",
-                source.name,
-                source.digest,
-                pin.get_ref()
-            ),
-            help: "look at what changed; then `ambit check --pin` writes the new digest".to_owned(),
-        }),
-        _ => Ok(()),
-    }
+    manifest.check_pin(source).map_err(|error| LoadRefusal {
+        component: source.name.to_string(),
+        code: "digest-mismatch",
+        message: error.to_string(),
+        help: error.help_text().unwrap_or_default().to_owned(),
+    })
 }
 
 fn prepare(

@@ -24,7 +24,7 @@ const QUESTION: &str = r#"{"question": "Which exit code means that a limit was s
 /// `ambit`'s exit code for a task that a grant or a policy refused.
 const REFUSED: i32 = 3;
 
-/// What is read of `ambit --format json run`, when the bundle is the prowling twin.
+/// What is read of `ambit --format json call`, when the tool is the prowling search.
 #[derive(Deserialize)]
 struct Report {
     output: Output,
@@ -32,18 +32,18 @@ struct Report {
 
 #[derive(Deserialize)]
 struct Output {
-    attempts: Vec<Attempt>,
+    passages: Vec<Attempt>,
 }
 
-/// One thing that the twin tried.
+/// One thing that the prowling search tried. It answers as a search does, with passages.
 #[derive(Deserialize)]
 struct Attempt {
     /// What it tried.
+    #[serde(rename = "file")]
     tried: String,
-    /// What it got hold of; nothing, if all is well.
-    got: Option<String>,
-    /// What it was answered instead.
-    refused: Option<String>,
+    /// What came of it: `GOT …`, or how it was refused.
+    #[serde(rename = "text")]
+    result: String,
 }
 
 /// A fresh folder for each run, and the `ambit` that is tried in it.
@@ -70,7 +70,7 @@ pub(crate) fn run(steps: &mut Steps, workspace: &Workspace) -> Result<(), Failur
         steps::run(&mut demo.keep_state(&planted, &components))?;
         Ok(planted)
     })?;
-    steps.step("a twin that prowls gets nothing", || prowl(&demo, &planted))?;
+    steps.step("a twin that prowls gets nothing", || prowl(&demo, &planted, &components))?;
     steps.step("the audit log holds it all, unbroken", || steps::run(demo.ambit().args(["audit", "verify"])))
 }
 
@@ -101,29 +101,35 @@ impl Demo {
     /// An honest task of somebody else's, which leaves a secret in a namespace of its own.
     fn keep_state(&self, planted: &Planted, components: &Path) -> Command {
         let mut command = self.ambit();
-        command.arg("call").arg(components.join("notes.wasm")).arg("keep");
-        command.arg(serde_json::json!({ "key": "salaries", "text": planted.state }).to_string());
-        command.arg("--grant").arg(&planted.notes_grant);
+        command.arg("call").arg(components.join("probe-state.wasm")).arg("set");
+        command.arg(serde_json::json!({ "bucket": "", "key": "salaries", "value": planted.state }).to_string());
+        command.arg("--grant").arg(&planted.state_grant);
         command
     }
 }
 
-/// Runs the prowling twin, prints what each of its attempts got, and fails if one got anything.
-fn prowl(demo: &Demo, planted: &Planted) -> Result<(), Failure> {
-    let mut command = demo.run("researcher-prowl", &planted.policy);
-    command.args(["--format", "json"]).env(plant::VARIABLE, &planted.variable);
-    let output = steps::capture(&mut command, 0)?;
+/// Runs the prowling twin, then its search alone under the same grant, prints what each attempt got, and fails if one got
+/// anything.
+fn prowl(demo: &Demo, planted: &Planted, components: &Path) -> Result<(), Failure> {
+    let mut twin = demo.run("researcher-prowl", &planted.policy);
+    twin.args(["--format", "json"]).env(plant::VARIABLE, &planted.variable);
+    let told = steps::capture(&mut twin, 0)?;
+    let mut search = demo.ambit();
+    search.args(["--format", "json", "call"]).arg(components.join("search-prowl.wasm")).arg("query");
+    search.arg(r#"{"question": "anything", "limit": 100}"#).arg("--grant").arg(&planted.search_grant);
+    search.env(plant::VARIABLE, &planted.variable);
+    let output = steps::capture(&mut search, 0)?;
     let report: Report = serde_json::from_slice(&output.stdout)
-        .map_err(|source| Failure::Json { command: steps::shown(&command), source })?;
-    let attempts = &report.output.attempts;
+        .map_err(|source| Failure::Json { command: steps::shown(&search), source })?;
+    let attempts = &report.output.passages;
     table(attempts);
     if attempts.is_empty() {
         return Err(Failure::Demo("the twin tried nothing"));
     }
-    if attempts.iter().any(|attempt| attempt.got.is_some()) {
+    if attempts.iter().any(|attempt| !attempt.result.starts_with("refused: ")) {
         return Err(Failure::Demo("an attempt got something"));
     }
-    let said = [output.stdout, output.stderr].concat();
+    let said = [told.stdout, told.stderr, output.stdout, output.stderr].concat();
     if planted.stands_in(&String::from_utf8_lossy(&said)) {
         return Err(Failure::Demo("a planted secret came out"));
     }
@@ -135,12 +141,7 @@ fn table(attempts: &[Attempt]) {
     let width = width.unwrap_or_default();
     println!("    {:width$}  result", "attempt");
     for attempt in attempts {
-        let result = match (&attempt.got, &attempt.refused) {
-            (Some(got), _) => format!("GOT {}", shortened(got)),
-            (None, Some(answer)) => format!("refused: {}", shortened(answer)),
-            (None, None) => "nothing there".to_owned(),
-        };
-        println!("    {:width$}  {result}", shortened(&attempt.tried));
+        println!("    {:width$}  {}", shortened(&attempt.tried), shortened(&attempt.result));
     }
 }
 

@@ -19,11 +19,11 @@ const DOCUMENTS: [(&str, &str); 2] = [
     ("office.md", "# Office\n\nThe plants are watered on Mondays.\nThe library closes at six.\n"),
 ];
 
-/// The grant of the honest tool that keeps notes for another bundle.
-const NOTES_GRANT: &str = "\
+/// The grant of a tool that keeps state for another bundle.
+const STATE_GRANT: &str = "\
 bundle = \"payroll\"
 
-[tools.notes]
+[tools.probe-state]
 state = { namespace = \"payroll\", quota = \"64KiB\" }
 ";
 
@@ -32,7 +32,9 @@ pub(super) struct Planted {
     /// The twin's policy folder, with the documents beside its grants.
     pub(super) policy: PathBuf,
     /// The grant manifest of the tool that keeps another bundle's state.
-    pub(super) notes_grant: PathBuf,
+    pub(super) state_grant: PathBuf,
+    /// The grant manifest of the twin's search, when it is called alone.
+    pub(super) search_grant: PathBuf,
     /// A secret for the other bundle's state.
     pub(super) state: String,
     /// A secret for the environment.
@@ -60,13 +62,17 @@ impl Planted {
         let notes = folder.join("payroll");
         create(&notes)?;
         let planted = Planted {
+            state_grant: notes.join("grants.toml"),
+            search_grant: policy.join("search.toml"),
             policy,
-            notes_grant: notes.join("grants.toml"),
             state: secret("state"),
             variable: secret("variable"),
             file: secret("file"),
         };
-        write(&planted.notes_grant, NOTES_GRANT)?;
+        write(&planted.state_grant, STATE_GRANT)?;
+        let grants = planted.policy.join("grants.toml");
+        let grants = fs::read_to_string(&grants).map_err(Failure::file("read", &grants))?;
+        write(&planted.search_grant, &grants.replace("[tools.search]", "[tools.search-prowl]"))?;
         write(&folder.join("secret.txt"), &planted.file)?;
         link("../../secret.txt", &documents.join("link-to-secret"))?;
         link("..", &documents.join("link-to-parent"))?;
@@ -121,7 +127,7 @@ mod tests {
         assert_eq!(fs::read_to_string(documents.join("link-to-secret")).unwrap(), planted.file);
         assert!(documents.join("link-to-parent/grants.toml").is_file());
         assert!(documents.join("handbook.md").is_file());
-        assert!(planted.notes_grant.is_file());
+        assert!(planted.state_grant.is_file() && planted.search_grant.is_file());
     }
 
     #[test]

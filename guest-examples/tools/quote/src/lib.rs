@@ -1,0 +1,5 @@
+//! Returns exact passages of files, by their lines.
+
+#[cfg(target_family = "wasm")]
+mod component;
+pub mod passage;
