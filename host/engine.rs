@@ -137,7 +137,7 @@ impl Engine {
     }
 
     /// Compiles in a child process.
-    #[expect(clippy::disallowed_types, clippy::disallowed_methods, reason = "the compiler is a process of its own")]
+    #[expect(clippy::disallowed_types, reason = "the compiler is a process of its own")]
     fn compile(&self, wasm: &[u8]) -> Result<Vec<u8>, EngineError> {
         let mut child = std::process::Command::new(&self.compiler)
             .arg(COMPILE)

@@ -203,7 +203,8 @@ impl Policy {
                 let alone = PolicySet::from_policies([policy.clone()])
                     .map_err(|error| whole(source, &error.to_string(), UNIQUE))?;
                 let result = validator.validate(&alone, ValidationMode::Strict);
-                if let Some(error) = result.validation_errors().next() {
+                // Cedar gives one error for each action that a rule can be about, in no order.
+                if let Some(error) = result.validation_errors().min_by_key(ToString::to_string) {
                     return Err(at(source, error));
                 }
                 rules.add(policy.clone()).map_err(|error| whole(source, &error.to_string(), UNIQUE))?;

@@ -129,7 +129,7 @@ fn wit(root: &Path) -> BTreeSet<String> {
             match here {
                 // A folder of packages, one in each file.
                 Some(here) if folder.ends_with("deps") => {
-                    interfaces.extend(found.iter().map(|name| format!("{here}/{name}")))
+                    interfaces.extend(found.iter().map(|name| format!("{here}/{name}")));
                 }
                 Some(here) => {
                     package = here;

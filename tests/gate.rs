@@ -110,7 +110,7 @@ const CASES: &[Case] = &[
 ];
 
 /// The actions that this file refuses, for `architecture.rs`.
-pub fn covered_actions() -> Vec<&'static str> {
+pub(crate) fn covered_actions() -> Vec<&'static str> {
     CASES.iter().map(|case| case.action).collect()
 }
 

@@ -7,6 +7,8 @@
     clippy::disallowed_methods,
     clippy::disallowed_types,
     clippy::unwrap_used,
+    clippy::format_push_string,
+    clippy::items_after_statements,
     clippy::panic,
     clippy::expect_used,
     reason = "tests are not the product"

@@ -6,33 +6,33 @@ use std::process::Command;
 use serde_json::Value;
 
 /// A bundle under a policy, with a home of its own.
-pub struct Scene {
+pub(crate) struct Scene {
     folder: tempfile::TempDir,
 }
 
 /// What the program answered.
 #[derive(Debug)]
-pub struct Answer {
-    pub code: i32,
-    pub stdout: String,
-    pub stderr: String,
+pub(crate) struct Answer {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 impl Answer {
     /// Standard output as JSON.
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("no JSON ({error}): {self:?}"))
     }
 }
 
 impl Scene {
     /// A bundle named `scene` of the agent `agent-probe` and the tool `prober`, with these grants below `bundle =`.
-    pub fn probing(grants: &str) -> Self {
+    pub(crate) fn probing(grants: &str) -> Self {
         Self::with_tools(&[("prober", "probe")], grants)
     }
 
     /// As [`Self::probing`], with these tools: (name, guest). Every tool and the agent request everything.
-    pub fn with_tools(tools: &[(&str, &str)], grants: &str) -> Self {
+    pub(crate) fn with_tools(tools: &[(&str, &str)], grants: &str) -> Self {
         let scene = Self { folder: tempfile::tempdir().unwrap() };
         for folder in ["bundle", "policy", "home/compiled"] {
             std::fs::create_dir_all(scene.path(folder)).unwrap();
@@ -49,7 +49,8 @@ impl Scene {
         );
         scene.write("bundle/agent.wasm", &guest("agent-probe"));
         for (name, file) in tools {
-            bundle += &format!("[tools.{name}]\ncomponent = \"{name}.wasm\"\n[tools.{name}.requests]\n{requests}");
+            bundle
+                .push_str(&format!("[tools.{name}]\ncomponent = \"{name}.wasm\"\n[tools.{name}.requests]\n{requests}"));
             scene.write(&format!("bundle/{name}.wasm"), &guest(file));
         }
         scene.write("bundle/bundle.toml", bundle.as_bytes());
@@ -58,32 +59,32 @@ impl Scene {
     }
 
     /// Replaces the grant manifest.
-    pub fn grant(&self, grants: &str) {
+    pub(crate) fn grant(&self, grants: &str) {
         self.write("policy/grants.toml", format!("bundle = \"scene\"\n{grants}").as_bytes());
     }
 
     /// Adds rules.
-    pub fn rules(&self, rules: &str) {
+    pub(crate) fn rules(&self, rules: &str) {
         self.write("policy/rules.cedar", rules.as_bytes());
     }
 
     /// Replaces a component of the bundle by one in WAT.
-    pub fn component(&self, name: &str, wat: &str) {
+    pub(crate) fn component(&self, name: &str, wat: &str) {
         self.write(&format!("bundle/{name}.wasm"), &wat::parse_str(wat).unwrap());
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    pub fn write(&self, name: &str, bytes: &[u8]) {
+    pub(crate) fn write(&self, name: &str, bytes: &[u8]) {
         let path = self.path(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, bytes).unwrap();
     }
 
     /// Runs the agent and takes the answer as JSON; the log verifies afterwards.
-    pub fn run(&self, input: &Value) -> Value {
+    pub(crate) fn run(&self, input: &Value) -> Value {
         let answer =
             self.ambit(&["--format", "json", "run", "bundle", "--policy", "policy", "--input", &input.to_string()]);
         let verdict = self.ambit(&["audit", "verify"]);
@@ -94,7 +95,7 @@ impl Scene {
     }
 
     /// Calls one function of the tool `prober` through the agent, and gives the agent's account of it.
-    pub fn probe(&self, function: &str, arguments: &Value) -> Value {
+    pub(crate) fn probe(&self, function: &str, arguments: &Value) -> Value {
         let input = serde_json::json!({ "calls": [{ "tool": format!("prober.{function}"), "arguments": arguments }] });
         let report = self.run(&input);
         assert_eq!(report["status"], "succeeded", "{report}");
@@ -102,7 +103,7 @@ impl Scene {
     }
 
     /// All records of the home.
-    pub fn records(&self) -> Vec<Value> {
+    pub(crate) fn records(&self) -> Vec<Value> {
         let answer = self.ambit(&["--format", "json", "audit", "show", "--limit", "1000000"]);
         answer
             .json()
@@ -118,17 +119,17 @@ impl Scene {
     }
 
     /// Records of a kind and an action.
-    pub fn records_of(&self, kind: &str, action: &str) -> Vec<Value> {
+    pub(crate) fn records_of(&self, kind: &str, action: &str) -> Vec<Value> {
         self.records().into_iter().filter(|record| record["kind"] == kind && record["action"] == action).collect()
     }
 
     /// Runs the program in the scene's folder.
-    pub fn ambit(&self, arguments: &[&str]) -> Answer {
+    pub(crate) fn ambit(&self, arguments: &[&str]) -> Answer {
         self.ambit_with(arguments, &[])
     }
 
     /// As [`Self::ambit`], with variables.
-    pub fn ambit_with(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Answer {
+    pub(crate) fn ambit_with(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Answer {
         share_compiled(&cache(), &self.path("home/compiled"));
         let output = Command::new(env!("CARGO_BIN_EXE_ambit"))
             .current_dir(self.folder.path())
@@ -148,7 +149,7 @@ impl Scene {
 }
 
 /// The exit code that belongs to a status.
-pub fn code_of(status: &str) -> i32 {
+pub(crate) fn code_of(status: &str) -> i32 {
     match status {
         "succeeded" => 0,
         "failed" | "trapped" => 1,
@@ -159,7 +160,7 @@ pub fn code_of(status: &str) -> i32 {
 }
 
 /// A guest of `guest-examples`, as `cargo xtask guests` built it.
-pub fn guest(name: &str) -> Vec<u8> {
+pub(crate) fn guest(name: &str) -> Vec<u8> {
     let default = Path::new(env!("CARGO_MANIFEST_DIR")).join("guest-examples/target/wasm32-wasip2/components");
     let folder = std::env::var_os("AMBIT_GUESTS").map_or(default, PathBuf::from);
     let path = folder.join(format!("{name}.wasm"));
@@ -184,7 +185,7 @@ fn share_compiled(from: &Path, to: &Path) {
 
 /// An agent in WAT: a component with these imports (in the component's text), whose core module has these imports, and
 /// whose `run(pointer, length)` has this body. `ok` gives back what lies at 1,000 with the length in the local `$length`.
-pub fn agent(imports: &str, core_imports: &str, arguments: &str, body: &str) -> String {
+pub(crate) fn agent(imports: &str, core_imports: &str, arguments: &str, body: &str) -> String {
     format!(
         r#"(component
   {imports}

@@ -101,11 +101,7 @@ fn input(given: &str, is_text: bool) -> Result<String, Failure> {
     }
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    clippy::disallowed_types,
-    reason = "the operator names this file on the command line"
-)]
+#[expect(clippy::disallowed_types, reason = "the operator names this file on the command line")]
 fn read(path: &Path) -> Result<String, Failure> {
     let unreadable = |error| {
         Mistake::failure(

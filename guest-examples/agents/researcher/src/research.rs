@@ -133,7 +133,12 @@ fn quote<'a>(tools: &impl Tools, best: Vec<(&'a Passage, f64)>, notes: &mut Vec<
         let quote = if offered { tools::quote(tools, passage).map_err(Some) } else { Err(None) };
         let (text, exact) = match quote {
             Ok(quote) if !quote.markup_removed => (quote.text, true),
-            Ok(quote) => (readable(&quote.text, passage), false),
+            Ok(quote) => {
+                if !has_all_lines(&quote.text, &passage.text) {
+                    notes.push(format!("{}:{} has changed since it was searched", passage.file, passage.line));
+                }
+                (passage.text.clone(), false)
+            }
             Err(why) => {
                 if why == Some(CallError::Unknown) {
                     offered = false;
@@ -148,13 +153,9 @@ fn quote<'a>(tools: &impl Tools, best: Vec<(&'a Passage, f64)>, notes: &mut Vec<
     excerpts
 }
 
-/// The part of a page's readable lines that the search found. One line of a page can be very long.
-fn readable(lines: &str, passage: &Passage) -> String {
-    if lines.len() <= LONGEST_QUOTE && lines.contains(passage.text.lines().next().unwrap_or_default()) {
-        lines.to_owned()
-    } else {
-        passage.text.clone()
-    }
+/// Whether a quote has what the search found in it. One line of a page can be long, and the passage a part of it.
+fn has_all_lines(quote: &str, passage: &str) -> bool {
+    passage.lines().all(|line| quote.contains(line.trim()))
 }
 
 fn quote_note(why: &CallError, passage: &Passage) -> String {
@@ -232,7 +233,7 @@ fn form(sentence: &Sentence) -> f64 {
         _ => 0.8,
     };
     let question = if sentence.text.ends_with('?') { 0.4 } else { 1.0 };
-    length * question * if sentence.prose { 1.0 } else { 0.5 }
+    length * question * if sentence.prose { 1.0 } else { 0.4 }
 }
 
 fn says_the_same(excerpts: &[Excerpt<'_>], chosen: &[Choice], text: &str) -> bool {
@@ -277,9 +278,11 @@ fn citation(id: usize, excerpt: &Excerpt<'_>, chosen: &[usize]) -> Value {
     let sentences = || chosen.iter().map(|number| &excerpt.sentences[*number]);
     let lines: Vec<&str> = excerpt.text.lines().collect();
     let last_of_text = lines.len().saturating_sub(1);
-    let first = sentences().map(|sentence| sentence.first).min().unwrap_or(0);
-    let last = sentences().map(|sentence| sentence.last).max().unwrap_or(last_of_text).min(last_of_text);
-    let quote = lines.get(first..=last).unwrap_or_default().join("\n");
+    // A line of code or a row of a table says little without those around it.
+    let prose = !chosen.is_empty() && sentences().all(|sentence| sentence.prose);
+    let first = sentences().map(|sentence| sentence.first).filter(|_| prose).min().unwrap_or(0);
+    let last = sentences().map(|sentence| sentence.last).filter(|_| prose).max().unwrap_or(last_of_text);
+    let quote = lines.get(first..=last.min(last_of_text)).unwrap_or_default().join("\n");
     let quote = &quote[..quote.floor_char_boundary(LONGEST_QUOTE)];
     let passage = excerpt.passage;
     let (line, last_line) = if excerpt.exact {

@@ -23,6 +23,8 @@ pub struct Sentence {
 enum Line<'a> {
     /// Nothing to quote: blank, or a mark between blocks.
     Break,
+    /// What stands below the first row of a table.
+    Rule,
     /// A heading says what follows, but nothing itself.
     Heading,
     /// Prose that begins something new, a list item for instance.
@@ -53,6 +55,11 @@ pub fn sentences(text: &str, source_code: bool, headings: &str) -> Vec<Sentence>
             () => prose_line(line, &titles),
         };
         match kind {
+            Line::Rule => {
+                paragraph.end(&mut all);
+                // The row above says what the columns are, and nothing else.
+                all.pop_if(|above: &mut Sentence| !above.prose && above.last + 1 == number);
+            }
             Line::Break | Line::Heading => paragraph.end(&mut all),
             Line::Item(line) => {
                 paragraph.end(&mut all);
@@ -76,17 +83,27 @@ pub fn sentences(text: &str, source_code: bool, headings: &str) -> Vec<Sentence>
 
 fn prose_line<'a>(line: &'a str, titles: &[&str]) -> Line<'a> {
     let bare = line.trim_start_matches('>').trim_start();
-    if bare.is_empty() || bare.chars().all(|letter| "=-*_|: ".contains(letter)) {
+    if bare.starts_with("|-") || bare.starts_with("| -") {
+        Line::Rule
+    } else if bare.is_empty() || bare.chars().all(|letter| "=-*_|: ".contains(letter)) {
         Line::Break
     } else if bare.starts_with('#') || titles.contains(&bare) {
         Line::Heading
-    } else if bare.starts_with('|') {
+    } else if bare.starts_with('|') || is_code(bare) {
         Line::Code(bare)
     } else if let Some(item) = list_item(bare) {
         Line::Item(item)
     } else {
         Line::Prose(bare)
     }
+}
+
+/// Whether a line ends or begins as none of prose does.
+fn is_code(line: &str) -> bool {
+    line.ends_with([';', '{', '}'])
+        || line.ends_with("=>")
+        || line.starts_with(['}', ')', '{'])
+        || line.starts_with("//")
 }
 
 /// The text of a list item, behind `-`, `*`, `+` or a number.
@@ -216,7 +233,7 @@ mod tests {
 
     #[test]
     fn items_and_rows_stand_alone_and_marks_go() {
-        let text = "Folders of a grant\n- One item\n  goes on\n* two\n3. three\n---\n| a | b |\n> said\n2026 was";
+        let text = "Folders of a grant\n- One item\n  goes on\n* two\n3. three\n---\n| a | b |\n> said\n2026 was\n| a |\n|---|";
         assert_eq!(
             split(text, false),
             [
@@ -241,6 +258,7 @@ mod tests {
                 prose("Why.", 4, 4),
             ]
         );
+        assert_eq!(split("Say:\nlet a = b;\nAnd so", false)[1], ("let a = b;".to_owned(), 1, 1, false));
         assert_eq!(split("Say:\n```\nlet a = 1. B\n```", false)[1], ("let a = 1. B".to_owned(), 2, 2, false));
     }
 

@@ -89,11 +89,15 @@ fn links(folder: &Descriptor, root: &str, attempts: &mut Vec<Attempt>) {
     }
 }
 
-/// Opens with the link followed, for a file and for a folder; the better of both is the result.
+/// Opens with the link followed, for a file and for a folder; the better of both is the result. To be led back to where it
+/// started gets it nothing.
 fn open(folder: &Descriptor, path: &str) -> Result<String, String> {
     let open = |flags| folder.open_at(PathFlags::SYMLINK_FOLLOW, path, flags, DescriptorFlags::READ);
     let opened = open(OpenFlags::empty()).or_else(|error| open(OpenFlags::DIRECTORY).map_err(|_| error));
     let opened = opened.map_err(code)?;
+    if opened.is_same_object(folder) {
+        return Err("it leads back to the granted folder".to_owned());
+    }
     match opened.get_type() {
         Ok(DescriptorType::Directory) => Ok(format!("a folder of {} names", names(&opened))),
         _ => opened.read(4096, 0).map(|(content, _)| shown(&content)).map_err(code),

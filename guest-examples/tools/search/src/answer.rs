@@ -1,6 +1,6 @@
 //! From a question to the passages that fit it best.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 use text::bytes;
 
@@ -142,7 +142,7 @@ fn recall(hits: &[Hit], limit: usize, paths: &BTreeMap<u32, String>, corpus: &mu
             number += 1;
         });
     }
-    let mut seen = HashSet::new();
+    let mut seen = BTreeSet::new();
     ranked.into_values().filter(|passage| seen.insert(passage.text.clone())).take(limit).collect()
 }
 

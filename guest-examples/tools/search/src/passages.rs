@@ -102,10 +102,11 @@ fn markdown<F: FnMut(Passage<'_>)>(document: &str, cutter: &mut Cutter<F>) {
         if fenced && fence.is_none_or(|open| open == mark) {
             fence = if fence.is_some() { None } else { Some(mark) };
             cutter.line(text, line);
+        } else if fence.is_some() {
+            // What is fenced stays together.
+            cutter.line(text, line);
         } else if text.is_empty() {
             cutter.gap();
-        } else if fence.is_some() {
-            cutter.line(text, line);
         } else if let Some((level, title)) = heading(bare) {
             cutter.heading(level, title, line);
         } else if let Some(level) = underlined(below) {
