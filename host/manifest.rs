@@ -7,7 +7,7 @@
 //! | [`Section`] | how the value of one grant key is read; all of them are the vocabulary of a manifest |
 //! | [`Sections`] | the values that were read, looked up by key and type |
 //!
-//! `bundle.toml` and `grants.toml` are read by this module's [`Fields`], and the values in them by `serde`. Manifests
+//! `bundle.toml` and `grants.toml` are read by this module's `Fields`, and the values in them by `serde`. Manifests
 //! name capabilities only by their keys: what a key means is handed in, so that this module stands below them all.
 //! Errors of `serde` and of the TOML parser are put into the words of the manifest: no type names, and known keys in
 //! the help.

@@ -210,7 +210,7 @@ pub type Answer<T> = Pin<Box<dyn Future<Output = Result<T, StateError>> + Send>>
 pub trait Store: Send + Sync {
     /// The value of a key ([`Query::Value`]).
     fn value(&self, permit: Permit<Read>) -> Answer<Option<Vec<u8>>>;
-    /// Up to [`PAGE`] names of keys ([`Query::Keys`]).
+    /// A page of names of keys ([`Query::Keys`]).
     fn keys(&self, permit: Permit<Read>) -> Answer<Vec<String>>;
     /// Changes a value, in one transaction with the record of it, and gives the number that an increment results in.
     fn change(&self, permit: Permit<Write>) -> Answer<u64>;
