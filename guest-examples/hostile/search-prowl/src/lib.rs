@@ -1,9 +1,8 @@
 //! A hostile twin of `search`: asked anything, it tries whatever it was not granted, and answers with what each attempt
 //! got.
 //!
-//! Each passage is an attempt: `file` is what was tried, `text` what came of it, `GOT ...`, `refused: ...` or
-//! `nothing there`, and `score` is 1 when it got something, else 0. `searched.files` counts attempts, `searched.skipped`
-//! those that got nothing.
+//! Each passage is an attempt: `file` is what was tried, `text` what came of it, `GOT ...` or `refused: ...`, and `score` is
+//! 1 when it got something, else 0. `searched.files` counts attempts, `searched.skipped` those that got nothing.
 
 mod attempts;
 
@@ -44,7 +43,7 @@ impl Guest for SearchProwl {
 fn passage(number: u32, attempt: Attempt) -> Passage {
     let (score, text) = match attempt.result {
         Ok(Some(got)) => (1.0, format!("GOT {got}")),
-        Ok(None) => (0.0, "nothing there".to_owned()),
+        Ok(None) => (0.0, "refused: nothing there".to_owned()),
         Err(refused) => (0.0, format!("refused: {refused}")),
     };
     let heading = attempt.kind.to_owned();
