@@ -61,8 +61,9 @@ pub struct Entry {
     pub task: String,
     /// The component that asked: `agent`, or the tool's name.
     pub component: String,
-    /// Which crossing of that task's import border it was, from 1; 0 for what the host itself began. With `task` it
-    /// names the effect: an outcome has that of its intent.
+    /// Which effect of the whole task it is about, from 1: an outcome has the number of its intent. 0 when it is about none.
+    pub effect: u64,
+    /// Which crossing of that task's import border it was, from 1; 0 for what the host itself began.
     pub import: u64,
     /// `<grant key>.<verb>`; `task.run` for start and end.
     pub action: String,
@@ -141,6 +142,7 @@ impl Head {
         field(&entry.at.to_be_bytes());
         field(entry.task.as_bytes());
         field(entry.component.as_bytes());
+        field(&entry.effect.to_be_bytes());
         field(&entry.import.to_be_bytes());
         field(entry.action.as_bytes());
         field(entry.resource.as_bytes());
@@ -282,6 +284,7 @@ mod tests {
             at: 1,
             task: "01K".into(),
             component: "agent".into(),
+            effect: 1,
             import: 1,
             action: "tools.call".into(),
             resource: "Tool::\"a.b\"".into(),

@@ -220,14 +220,14 @@ impl Host {
         };
         self.tasks.start(started).await?;
         let detail = job.describe(&name, &input);
-        let gate = Arc::new(Gate {
-            policy: Arc::new(job.policy),
-            budget: Budget::new(job.limits),
-            clock: Arc::new(Clock::start()),
-            ledger: Arc::new(self.audit.clone()),
-            observer: Arc::clone(&audience.observer),
+        let gate = Arc::new(Gate::new(
+            Arc::new(job.policy),
+            Budget::new(job.limits),
+            Arc::new(Clock::start()),
+            Arc::new(self.audit.clone()),
+            Arc::clone(&audience.observer),
             key,
-        });
+        ));
         let actor = Actor::new(task.clone(), &name.name, &job.work.root(), name.digest.clone());
         let start = Entry { detail, ..gate.entry(Kind::Start, &actor, "task.run") };
         let first = gate.append(start).await?;

@@ -23,6 +23,7 @@
 //! ```
 
 use std::fmt::Debug;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -236,9 +237,23 @@ pub struct Gate {
     pub observer: Arc<dyn Observer>,
     /// The task's own key for digests of arguments, so that deleting it unlinks them.
     pub key: [u8; 32],
+    /// How many effects were asked for.
+    effects: AtomicU64,
 }
 
 impl Gate {
+    /// The gate of a task that begins.
+    pub fn new(
+        policy: Arc<Policy>,
+        budget: Arc<Budget>,
+        clock: Arc<Clock>,
+        ledger: Arc<dyn Ledger>,
+        observer: Arc<dyn Observer>,
+        key: [u8; 32],
+    ) -> Self {
+        Self { policy, budget, clock, ledger, observer, key, effects: AtomicU64::new(0) }
+    }
+
     /// A record of `actor`'s, with nothing said yet.
     pub fn entry(&self, kind: Kind, actor: &Actor, action: &str) -> Entry {
         Entry {
@@ -246,6 +261,7 @@ impl Gate {
             at: u64::try_from(crate::config::wall_clock().as_millis()).unwrap_or(u64::MAX),
             task: actor.task.to_string(),
             component: actor.principal.component.clone(),
+            effect: 0,
             import: 0,
             action: action.to_owned(),
             resource: String::new(),
@@ -417,6 +433,7 @@ impl<'a, G> Guard<'a, G> {
     /// The record of an effect, before it is decided.
     fn question<E: Effect<Grant = G>>(&self, effect: &E) -> Entry {
         let mut entry = self.gate.entry(Kind::Intent, self.actor, E::ACTION);
+        entry.effect = self.gate.effects.fetch_add(1, Ordering::Relaxed) + 1;
         entry.import = self.import;
         entry.resource = effect.resource().to_string();
         entry

@@ -165,7 +165,7 @@ fn what_is_granted_and_permitted_happens_and_leaves_an_intent_and_an_outcome() {
         assert_eq!(outcomes.len(), 1, "{}", case.action);
         assert_eq!(intents[0]["rules"], json!(["built-in"]));
         assert_eq!(outcomes[0]["code"], "done", "{}", case.action);
-        let effect = |record: &Value| [record["task"].clone(), record["import"].clone(), record["arguments"].clone()];
+        let effect = |record: &Value| [record["effect"].clone(), record["import"].clone(), record["arguments"].clone()];
         assert_eq!(effect(&intents[0]), effect(&outcomes[0]), "{}", case.action);
         assert!(intents[0]["seq"].as_u64() < outcomes[0]["seq"].as_u64(), "{}", case.action);
         assert_eq!(intents[0]["arguments"].as_str().unwrap().len(), 64, "{}", case.action);

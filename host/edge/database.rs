@@ -32,6 +32,7 @@ const TABLES: &str = "
         at        INTEGER NOT NULL,
         task      TEXT NOT NULL,
         component TEXT NOT NULL,
+        effect    INTEGER NOT NULL,
         import    INTEGER NOT NULL,
         action    TEXT NOT NULL,
         resource  TEXT NOT NULL,

@@ -32,7 +32,7 @@ impl AuditLog {
     ) -> Result<Vec<Result<Record, Flaw>>, DatabaseError> {
         let connection = self.database.read();
         let mut statement = connection.prepare_cached(
-            "SELECT seq, kind, at, task, component, import, action, resource, arguments, code, rules, detail, text, hash
+            "SELECT seq, kind, at, task, component, effect, import, action, resource, arguments, code, rules, detail, text, hash
              FROM audit WHERE seq > ?1 AND (?2 IS NULL OR task = ?2 OR task LIKE ?2 || '/%') ORDER BY seq LIMIT ?3",
         )?;
         let rows = statement.query_map((number(after), task, number(limit)), |row| Ok(record(row)))?;
@@ -128,13 +128,14 @@ pub(crate) fn append(transaction: &Transaction<'_>, entry: &Entry) -> Result<u64
     let next = head.after(entry);
     let rules = serde_json::Value::from(entry.rules.clone()).to_string();
     transaction
-        .prepare_cached("INSERT INTO audit VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)")?
+        .prepare_cached("INSERT INTO audit VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)")?
         .execute((
             number(next.seq),
             entry.kind.as_str(),
             number(entry.at),
             &entry.task,
             &entry.component,
+            number(entry.effect),
             number(entry.import),
             &entry.action,
             &entry.resource,
@@ -159,16 +160,17 @@ fn record(row: &Row<'_>) -> Result<Record, Flaw> {
             at: row.get::<_, i64>(2)?.cast_unsigned(),
             task: row.get(3)?,
             component: row.get(4)?,
-            import: row.get::<_, i64>(5)?.cast_unsigned(),
-            action: row.get(6)?,
-            resource: row.get(7)?,
-            arguments: row.get(8)?,
-            code: row.get(9)?,
-            rules: serde_json::from_str(&row.get::<_, String>(10)?)?,
-            detail: row.get(11)?,
-            text: row.get(12)?,
+            effect: row.get::<_, i64>(5)?.cast_unsigned(),
+            import: row.get::<_, i64>(6)?.cast_unsigned(),
+            action: row.get(7)?,
+            resource: row.get(8)?,
+            arguments: row.get(9)?,
+            code: row.get(10)?,
+            rules: serde_json::from_str(&row.get::<_, String>(11)?)?,
+            detail: row.get(12)?,
+            text: row.get(13)?,
         };
-        Ok(Record { seq, entry, hash: Hash(row.get(13)?) })
+        Ok(Record { seq, entry, hash: Hash(row.get(14)?) })
     };
     read().map_err(|error| Flaw::Unreadable { seq, reason: error.to_string() })
 }

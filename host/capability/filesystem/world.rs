@@ -121,14 +121,15 @@ impl World {
         self.dir.write("rules.cedar", rules).unwrap();
         let policy = Policy::load(&self.dir, self.root.path(), &[Filesystem::SCHEMA]).unwrap();
         let log = Arc::new(Log::default());
-        let gate = Gate {
-            policy: Arc::new(policy),
-            budget: Budget::new(limits),
-            clock: Arc::new(Clock::start()),
-            ledger: Arc::clone(&log) as Arc<dyn Ledger>,
-            observer: Arc::new(Nobody),
-            key: [7; 32],
-        };
+        let ledger = Arc::clone(&log) as Arc<dyn Ledger>;
+        let gate = Gate::new(
+            Arc::new(policy),
+            Budget::new(limits),
+            Arc::new(Clock::start()),
+            ledger,
+            Arc::new(Nobody),
+            [7; 32],
+        );
         (Arc::new(gate), log)
     }
 
