@@ -4,8 +4,9 @@
 //! calls. Everything else that a task shares is reserved before an effect happens, all of its costs or none, and a
 //! reservation that is dropped gives back what it took.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use crate::config::Instant;
 use crate::grant::Limits;
 use crate::task::Usage;
 
@@ -85,12 +86,14 @@ struct Spent {
 pub struct Budget {
     limits: Limits,
     spent: Mutex<Spent>,
+    /// When the task began to run.
+    begun: OnceLock<Instant>,
 }
 
 impl Budget {
     /// A fresh budget.
     pub fn new(limits: Limits) -> Arc<Self> {
-        Arc::new(Self { limits, spent: Mutex::default() })
+        Arc::new(Self { limits, spent: Mutex::default(), begun: OnceLock::new() })
     }
 
     /// The limits that it was made of.
@@ -98,11 +101,35 @@ impl Budget {
         &self.limits
     }
 
+    /// The task begins to run: its wall time counts from here, or from the first time that this was said.
+    pub fn begin(&self) {
+        self.begun.get_or_init(Instant::now);
+    }
+
+    /// Whether the task's time is not over. A timer stops guests that compute or wait; host functions that work without
+    /// waiting ask here, because a guest that only calls them would never come to the timer.
+    ///
+    /// # Errors
+    /// When it is over.
+    pub fn in_time(&self) -> Result<(), Exhausted> {
+        let used = self.begun.get().map(|begun| begun.elapsed()).unwrap_or_default();
+        if used < self.limits.wall_time { Ok(()) } else { Err(self.out_of_time()) }
+    }
+
+    /// The task's time is over.
+    pub fn out_of_time(&self) -> Exhausted {
+        let milliseconds = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let used = self.begun.get().map(|begun| begun.elapsed()).unwrap_or_default();
+        let (used, allowed) = (milliseconds(used), milliseconds(self.limits.wall_time));
+        Exhausted { limit: Limit::WallTime, used, allowed }
+    }
+
     /// Counts one effect that is asked for, whatever will become of it.
     ///
     /// # Errors
-    /// When the task has asked for as many as it may.
+    /// When the task has asked for as many as it may, or its time is over.
     pub fn attempt(&self) -> Result<(), Exhausted> {
+        self.in_time()?;
         let spent = &mut *self.lock();
         take(Limit::Effects, &mut spent.effects, 1, self.limits.effects)
     }

@@ -135,6 +135,14 @@ impl From<std::io::Error> for Failure {
     }
 }
 
+/// What a verb answers when it is known what that is: a reader who has gone does not change it.
+fn answered(told: Result<(), Failure>, code: ExitCode) -> Result<ExitCode, Failure> {
+    match told {
+        Ok(()) | Err(Failure::ReaderGone) => Ok(code),
+        Err(failure) => Err(failure),
+    }
+}
+
 impl Failure {
     fn usage(error: impl Diagnostic + Send + Sync + 'static) -> Self {
         Self::Usage(error.into())

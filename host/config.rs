@@ -99,6 +99,12 @@ impl Home {
     }
 }
 
+/// A path as the operating system resolves it, if something is there.
+#[expect(clippy::disallowed_methods, reason = "the one place that resolves paths of the host")]
+pub fn canonical(path: &Path) -> Option<PathBuf> {
+    path.canonicalize().ok()
+}
+
 /// Fresh random bytes of the operating system.
 ///
 /// # Errors

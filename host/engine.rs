@@ -26,8 +26,8 @@ use crate::config::Home;
 const COMPILER_MEMORY: u64 = 4 << 30;
 /// Processor time of the compiler process, in seconds.
 const COMPILER_SECONDS: u64 = 120;
-/// Fuel between two yields: about a millisecond.
-pub(crate) const YIELD_INTERVAL: u64 = 10_000_000;
+/// Fuel between two yields: about a tenth of a millisecond of computing, and a few thousand calls of the host.
+pub(crate) const YIELD_INTERVAL: u64 = 1_000_000;
 /// Elements that the tables of one store may have together.
 const TABLE_ELEMENTS: usize = 200_000;
 
@@ -109,14 +109,14 @@ impl Engine {
         self.load(&name).map_err(|error| EngineError::Compile(error.to_string()))
     }
 
-    /// Whether the cache has this file, written by this user and writable by nobody else.
+    /// Whether the cache has this file, as `keep` leaves it: this user's, and writable by nobody.
     fn is_ours(&self, name: &str) -> std::io::Result<bool> {
         let metadata = match self.cache.symlink_metadata(name) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
             metadata => metadata?,
         };
         let user = rustix::process::geteuid().as_raw();
-        Ok(metadata.is_file() && metadata.uid() == user && metadata.permissions().mode() & 0o022 == 0)
+        Ok(metadata.is_file() && metadata.uid() == user && metadata.permissions().mode() & 0o777 == 0o400)
     }
 
     #[expect(unsafe_code, clippy::disallowed_methods, reason = "native code can only be loaded so; see SAFETY")]

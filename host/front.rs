@@ -33,7 +33,7 @@ use crate::tool::Outcome;
 pub struct Host {
     engine: Engine,
     outside_store: Arc<Values>,
-    folders: Arc<HostFolders>,
+    folders: HostFolders,
     /// The audit log.
     pub audit: AuditLog,
     /// The tasks that ran.
@@ -178,7 +178,7 @@ impl Host {
         Ok(Self {
             engine: Engine::new(&home, compiler)?,
             outside_store: Arc::new(Values(Arc::clone(&database))),
-            folders: Arc::new(HostFolders::default()),
+            folders: HostFolders::outside_of(home.path()),
             audit: AuditLog::new(Arc::clone(&database)),
             tasks: TaskList::new(database),
         })
@@ -271,7 +271,7 @@ impl Host {
     ) -> (End, std::time::Duration) {
         let plan = match &work {
             Work::Agent { bundle, manifest, .. } => Plan::of_bundle(&self.engine, bundle, manifest),
-            Work::Function { tool, grants, .. } => Plan::of_tool(&self.engine, tool, grants.clone()),
+            Work::Function { tool, grants, .. } => Plan::of_tool(&self.engine, tool, grants.clone(), alone(tool)),
         };
         let plan = match plan {
             Ok(plan) => plan,
@@ -279,7 +279,7 @@ impl Host {
         };
         let outside = Outside {
             store: Arc::clone(&self.outside_store) as _,
-            folders: Arc::clone(&self.folders) as _,
+            folders: Arc::new(self.folders.fixing(&work.folders())),
             log: Arc::clone(&audience.log),
         };
         let session = Session::new(plan, Arc::clone(gate), seeds, outside);
@@ -288,7 +288,7 @@ impl Host {
             match &work {
                 Work::Agent { input, .. } => agent_end(session.run(&actor.task, input, tank).await, gate),
                 Work::Function { function, arguments, .. } => {
-                    call_end(&session, &actor.task, function, arguments, tank).await
+                    call_end(&session, gate, &actor.task, function, arguments, tank).await
                 }
             }
         };
@@ -309,8 +309,19 @@ impl Work {
                 digest: bundle.digest.to_string(),
             },
             Self::Function { tool, .. } => {
-                BundleName { name: tool.name.to_string(), version: String::new(), digest: tool.digest.to_string() }
+                BundleName { name: alone(tool), version: String::new(), digest: tool.digest.to_string() }
             }
+        }
+    }
+
+    /// The folders that decide what it is and may do.
+    fn folders(&self) -> Vec<&Path> {
+        match self {
+            Self::Agent { bundle, manifest, .. } => {
+                let bundle = bundle.source.path().parent();
+                bundle.into_iter().chain([manifest.base.as_path()]).collect()
+            }
+            Self::Function { .. } => Vec::new(),
         }
     }
 
@@ -328,6 +339,11 @@ impl Work {
             Self::Function { tool, .. } => tool.name.to_string(),
         }
     }
+}
+
+/// What a tool that is tried alone is called as a bundle: no bundle can have this name, and so it has no bundle's state.
+fn alone(tool: &ComponentSource) -> String {
+    format!("call/{}", tool.name)
 }
 
 impl Job {
@@ -434,7 +450,14 @@ fn agent_end(result: Result<crate::runtime::Given, Broken>, gate: &Gate) -> End 
 }
 
 /// Calls one function, and how that ends its task.
-async fn call_end(session: &Session, task: &TaskId, function: &str, arguments: &str, tank: &mut Tank) -> End {
+async fn call_end(
+    session: &Session,
+    gate: &Gate,
+    task: &TaskId,
+    function: &str,
+    arguments: &str,
+    tank: &mut Tank,
+) -> End {
     let functions = &session.plan().root.functions;
     let Some(found) = functions.iter().find(|known| known.name() == function) else {
         let known: Vec<_> = functions.iter().map(|known| known.name()).collect();
@@ -453,11 +476,19 @@ async fn call_end(session: &Session, task: &TaskId, function: &str, arguments: &
             return End::because(Status::Failed, "invalid-arguments", error.to_string(), Some(help));
         }
     };
-    match session.call_root(task, found, &values, tank).await {
-        Ok(Outcome::Ok(value)) => End::with(value),
-        Ok(Outcome::Err(value)) => {
-            End::because(Status::Failed, "failed", format!("the function returned the error {value}"), None)
+    let outcome = match session.call_root(task, found, &values, tank).await {
+        Ok(outcome) => outcome,
+        Err(broken) => return End::broken(broken),
+    };
+    let (Outcome::Ok(value) | Outcome::Err(value)) = &outcome;
+    if let Err(exhausted) = gate.budget.output(value.to_string().len() as u64) {
+        return End::exhausted(&exhausted);
+    }
+    match outcome {
+        Outcome::Ok(value) => End::with(value),
+        Outcome::Err(value) => {
+            let message = format!("the function returned the error {}", audit::escaped(&value.to_string()));
+            End::because(Status::Failed, "failed", message, None)
         }
-        Err(broken) => End::broken(broken),
     }
 }

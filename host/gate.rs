@@ -338,6 +338,14 @@ impl<'a, G> Guard<'a, G> {
         &self.gate.budget
     }
 
+    /// Whether the task's time is not over: asked by host functions that work without waiting, and are no effects.
+    ///
+    /// # Errors
+    /// When it is over.
+    pub fn in_time(&self) -> Result<(), Denied> {
+        Ok(self.gate.budget.in_time()?)
+    }
+
     /// The task's clocks.
     pub fn clock(&self) -> &'a Arc<Clock> {
         &self.gate.clock

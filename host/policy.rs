@@ -102,7 +102,8 @@ impl Resource {
 
 impl std::fmt::Display for Resource {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}::\"{}\"", self.kind, crate::audit::escaped(&self.name))
+        let name = crate::audit::escaped(&self.name).replace('\\', "\\\\").replace('"', "\\\"");
+        write!(f, "{}::\"{name}\"", self.kind)
     }
 }
 

@@ -18,7 +18,6 @@ use wasmtime_wasi::I32Exit;
 use crate::budget::{Exhausted, Limit};
 use crate::capability::tools::{Answer, Call, CallError, Fuel, Spawn, types};
 use crate::capability::{OpenError, Ports, Setting, TaskState, filesystem, state, stdio};
-use crate::config::Instant;
 use crate::engine::{Limiter, YIELD_INTERVAL};
 use crate::gate::{Actor, Denied, Gate, Permit, Refusal};
 use crate::task::{Seeds, TaskId};
@@ -114,15 +113,12 @@ impl Session {
     }
 
     async fn within_time<T>(&self, run: impl Future<Output = Result<T, Broken>>) -> Result<T, Broken> {
-        let allowed = self.gate.budget.limits().wall_time;
-        let begun = Instant::now();
-        match tokio::time::timeout(allowed, run).await {
-            Ok(result) => result,
-            Err(_) => Err(Broken::Exhausted(Exhausted {
-                limit: Limit::WallTime,
-                used: milliseconds(begun.elapsed()),
-                allowed: milliseconds(allowed),
-            })),
+        let budget = &self.gate.budget;
+        budget.begin();
+        match tokio::time::timeout(budget.limits().wall_time, run).await {
+            // What never waits never comes to the timer.
+            Ok(result) => budget.in_time().map_err(Broken::Exhausted).and(result),
+            Err(_) => Err(Broken::Exhausted(budget.out_of_time())),
         }
     }
 

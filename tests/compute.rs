@@ -233,3 +233,26 @@ fn what_is_too_large_to_compile_is_refused_at_load() {
         assert_eq!(scene.records_of("refusal", "task.load").len(), 1);
     }
 }
+
+#[test]
+fn a_guest_that_only_calls_the_host_is_stopped_by_the_clock_as_well() {
+    // Bad arguments for ever: no effect happens, and little fuel burns. Then reading a folder for ever.
+    let scene = Scene::with_tools(
+        &[("prober", "probe")],
+        "[limits]\nwall-time = \"300ms\"\neffects = 1_000_000_000\nfuel = 1_000_000_000_000\n[agent]\ntools = [\"prober\"]",
+    );
+    let wat = agent(
+        TOOLS.0,
+        TOOLS.1,
+        CALL,
+        "(loop $again
+           (call $call (i32.const 2000) (i32.const 0) (i32.const 1000) (i32.const 6) (i32.const 64))
+           (br $again)) unreachable",
+    );
+    scene.component("agent", &wat);
+    let report = scene.run(&Value::Null);
+    ended(&report, "exhausted", "wall-time");
+    assert!(report["usage"]["wall_ms"].as_u64().unwrap() < 5000, "{report}");
+    scene.grant("[limits]\neffects = 30\n[agent]\ntools = [\"prober\"]");
+    ended(&scene.run(&Value::Null), "exhausted", "effects");
+}

@@ -311,3 +311,22 @@ fn swapping_a_folder_for_a_link_while_it_is_read_gives_nothing_away() {
         }
     });
 }
+
+#[test]
+fn the_home_is_never_mounted_and_what_decides_is_never_written() {
+    for (host, access) in [
+        ("../home", "read"),
+        ("../home/compiled", "read"),
+        ("..", "read"),
+        ("../policy", "write"),
+        ("../bundle", "write"),
+    ] {
+        let scene = Scene::probing(&format!(
+            "[agent]\ntools = [\"prober\"]\n[tools.prober]\nfilesystem = [{{ host = {host:?}, guest = \"/data\", access = {access:?} }}]"
+        ));
+        let answer = scene.probe("entries", &json!({ "path": "/data" }));
+        assert_eq!(answer["error"], "trapped", "{host}: {answer}");
+        let outcomes = scene.records_of("outcome", "filesystem.mount");
+        assert_eq!(outcomes[0]["code"], "failed", "{host}");
+    }
+}

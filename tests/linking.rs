@@ -141,5 +141,6 @@ fn a_tool_that_is_not_granted_is_not_loaded_and_not_listed() {
     let names = report["output"].to_string();
     assert!(names.contains("prober.") && !names.contains("other."), "{names}");
     let report = scene.run(&json!({ "calls": [{ "tool": "other.state-get", "arguments": {} }] }));
-    assert!(report["output"].to_string().contains("unknown-tool"), "{report}");
+    assert_eq!(report["output"][0]["code"], "RefusalCode::NotGranted", "{report}");
+    assert_eq!(scene.records_of("refusal", "tools.call").len(), 1);
 }

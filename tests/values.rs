@@ -95,3 +95,29 @@ fn inspect_shows_functions_with_their_documentation_and_schema() {
     state.write("keeper.wasm", &guest("probe-state"));
     assert_eq!(state.ambit(&["--format", "json", "inspect", "keeper.wasm"]).json()["needs"], json!(["state"]));
 }
+
+#[test]
+fn a_call_is_bounded_as_a_task_is() {
+    let scene = scene();
+    let grant = |text: &str| scene.write("grants.toml", format!("bundle = \"alone\"\n{text}").as_bytes());
+    let ask = || {
+        scene.ambit(&[
+            "--format",
+            "json",
+            "call",
+            "echo.wasm",
+            "echo-string",
+            r#"{"value": "twelve bytes"}"#,
+            "--grant",
+            "grants.toml",
+        ])
+    };
+    grant("[tools.echo]\n");
+    assert_eq!(ask().code, 0);
+    grant("[limits]\noutput = 10\n[tools.echo]\n");
+    assert_eq!(ask().json()["error"]["code"], "output");
+    grant(&format!("[tools.echo]\ndigest = \"sha256:{}\"\n", "0".repeat(64)));
+    let answer = ask();
+    assert_eq!(answer.code, 2, "{answer:?}");
+    assert!(answer.stderr.contains("not the one that is pinned"), "{answer:?}");
+}

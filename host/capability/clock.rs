@@ -136,14 +136,14 @@ impl Scope<'_, Clock> {
         let timer = match self.host {
             Source::Powerless => {
                 let until = clock.powerless().monotonic.saturating_add(wait);
-                Timer { clock, until: Until::Powerless(until) }
+                Timer { clock, until: Until::Powerless(until), over: false }
             }
             Source::Real => {
                 let milliseconds = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
                 let sleep = self.guard.run(Sleep { milliseconds }, async |permit| {
                     permit.redeem();
                     let until = tokio::time::Instant::now().checked_add(wait);
-                    Ok::<_, Trap>(Timer { clock, until: Until::Real(until) })
+                    Ok::<_, Trap>(Timer { clock, until: Until::Real(until), over: false })
                 });
                 sleep.await.map_err(|Trap(denied)| wasmtime::Error::new(denied))?
             }
@@ -167,6 +167,8 @@ impl Failure for Trap {}
 struct Timer {
     clock: Arc<crate::task::Clock>,
     until: Until,
+    /// It was waited for: it moves the clock once.
+    over: bool,
 }
 
 enum Until {
@@ -181,7 +183,9 @@ impl Pollable for Timer {
         match self.until {
             Until::Real(Some(until)) => {
                 tokio::time::sleep_until(until).await;
-                self.clock.tick();
+                if !std::mem::replace(&mut self.over, true) {
+                    self.clock.tick();
+                }
             }
             Until::Real(None) => std::future::pending().await,
             Until::Powerless(until) => {

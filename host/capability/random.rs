@@ -19,7 +19,7 @@ use crate::policy::Resource;
 pub struct Random;
 
 /// Bytes that one call may ask for.
-const LONGEST: u64 = 64 << 10;
+const LONGEST: u64 = 4 << 10;
 
 /// A store's generator is seeded with entropy.
 #[derive(Debug, Serialize)]
@@ -93,6 +93,7 @@ impl Capability for Random {
 
 impl Scope<'_, Random> {
     fn bytes(&mut self, length: u64) -> wasmtime::Result<Vec<u8>> {
+        self.guard.in_time().map_err(wasmtime::Error::new)?;
         if length > LONGEST {
             wasmtime::bail!("{length} random bytes at once are more than {LONGEST}");
         }

@@ -230,6 +230,12 @@ pub enum StateError {
         /// What it may.
         quota: u64,
     },
+    /// A batch would give more than one call of the host may carry.
+    #[error("the values have more than {longest} bytes together: ask for fewer at once")]
+    TooMuch {
+        /// What it may carry.
+        longest: u64,
+    },
     /// The key is too long or empty.
     #[error("a key takes 1 to {LONGEST_KEY} bytes")]
     Key,
@@ -389,9 +395,15 @@ impl batch::Host for Scope<'_, State> {
         bucket: Handle<Bucket>,
         keys: Vec<String>,
     ) -> Result<Vec<Option<(String, Vec<u8>)>>, StateError> {
-        let mut values = Vec::new();
+        let (mut values, mut bytes) = (Vec::new(), 0);
+        let longest = self.guard.budget().limits().host_call;
         for key in keys {
-            values.push(self.value(&bucket, key.clone()).await?.map(|value| (key, value)));
+            let value = self.value(&bucket, key.clone()).await?;
+            bytes += key.len() as u64 + value.as_ref().map_or(0, |value| value.len() as u64);
+            if bytes > longest {
+                return Err(StateError::TooMuch { longest });
+            }
+            values.push(value.map(|value| (key, value)));
         }
         Ok(values)
     }

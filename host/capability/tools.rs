@@ -30,6 +30,9 @@ pub(crate) use bindings::ambit::agent::types;
 /// See the module.
 pub struct Tools;
 
+/// The longest arguments of a call, in bytes of JSON. Reading them takes the host many times that.
+const LONGEST_ARGUMENTS: usize = 1 << 20;
+
 /// `tools = ["search", "quote"]`
 #[derive(Clone, Debug, Deserialize)]
 pub struct Grant(Vec<Spanned<String>>);
@@ -202,7 +205,7 @@ impl Capability for Tools {
 
     fn link(linker: &mut Linker<TaskState>) -> wasmtime::Result<()> {
         let mut instance = linker.instance("ambit:agent/tools@0.1.0")?;
-        instance.func_wrap("list", |mut store: StoreContextMut<'_, TaskState>, (): ()| Ok((list(&mut store),)))?;
+        instance.func_wrap("list", |mut store: StoreContextMut<'_, TaskState>, (): ()| Ok((list(&mut store)?,)))?;
         instance.func_wrap_async("call", |store, (name, arguments): (String, String)| {
             Box::new(async move { call(store, &name, &arguments).await.map(|answer| (answer,)) })
         })
@@ -210,8 +213,9 @@ impl Capability for Tools {
 }
 
 /// `list`: the granted tools' functions, by name.
-fn list(store: &mut StoreContextMut<'_, TaskState>) -> Vec<wit::Tool> {
+fn list(store: &mut StoreContextMut<'_, TaskState>) -> wasmtime::Result<Vec<wit::Tool>> {
     let scope = store.data_mut().scope::<Tools>();
+    scope.guard.in_time().map_err(wasmtime::Error::new)?;
     let mut tools: Vec<wit::Tool> = scope
         .guard
         .grant()
@@ -227,7 +231,7 @@ fn list(store: &mut StoreContextMut<'_, TaskState>) -> Vec<wit::Tool> {
         .collect();
     tools.sort_by(|a, b| a.name.cmp(&b.name));
     tools.dedup_by(|a, b| a.name == b.name);
-    tools
+    Ok(tools)
 }
 
 /// `call`. The outer error ends the guest.
@@ -238,16 +242,27 @@ async fn call(
 ) -> wasmtime::Result<Result<String, wit::Error>> {
     let (guarded, opened) = store.data_mut().detached::<Tools>();
     let guard = guarded.guard::<Tools>();
+    guard.in_time().map_err(wasmtime::Error::new)?;
     let actor = guard.actor();
-    let Some((tool, function)) = name.split_once('.') else { return Ok(Err(wit::Error::UnknownTool)) };
-    let Some(found) = opened.spawn.functions(tool).iter().find(|known| known.name() == function).cloned() else {
-        return Ok(Err(wit::Error::UnknownTool));
-    };
-    let task = actor.task.child(opened.calls + 1);
+    let Some((tool, function)) = name.split_once('.') else { return unanswered(&guard, wit::Error::UnknownTool) };
+    let task = actor.task.child(opened.calls.saturating_add(1));
     let spawn = Arc::clone(&opened.spawn);
-    let (values, canonical) = match found.arguments(arguments) {
-        Ok(values) => values,
-        Err(error) => return Ok(Err(wit::Error::InvalidArguments(error.to_string()))),
+    // What a tool that is not granted has for functions is not told: the gate refuses the call as it stands.
+    let granted = guard.grant().is_some_and(|grant| grant.names().any(|known| known == tool));
+    let (values, canonical) = if granted {
+        let Some(found) = spawn.functions(tool).iter().find(|known| known.name() == function) else {
+            return unanswered(&guard, wit::Error::UnknownTool);
+        };
+        if arguments.len() > LONGEST_ARGUMENTS {
+            let why = format!("they have {} bytes, more than {LONGEST_ARGUMENTS}", arguments.len());
+            return unanswered(&guard, wit::Error::InvalidArguments(why));
+        }
+        match found.arguments(arguments) {
+            Ok(arguments) => arguments,
+            Err(error) => return unanswered(&guard, wit::Error::InvalidArguments(error.to_string())),
+        }
+    } else {
+        (Vec::new(), String::new())
     };
     let depth = task.depth() as u64;
     let call = Call { tool: tool.to_owned(), function: function.to_owned(), arguments: canonical, depth };
@@ -267,6 +282,12 @@ async fn call(
         Err(CallError::Denied(denied)) => Err(wasmtime::Error::new(denied)),
         Err(CallError::Trapped { kind, .. }) => Ok(Err(wit::Error::Trapped(kind))),
     }
+}
+
+/// A call that is none: it counts as an attempt, so that a guest cannot make them for ever.
+fn unanswered(guard: &Guard<'_, Grant>, error: wit::Error) -> wasmtime::Result<Result<String, wit::Error>> {
+    guard.budget().attempt().map_err(|exhausted| wasmtime::Error::new(Denied::Exhausted(exhausted)))?;
+    Ok(Err(error))
 }
 
 /// A refusal in the words of WIT.

@@ -50,24 +50,23 @@ pub(super) fn audit(context: &Context, verb: &Verb) -> Result<ExitCode, Failure>
 
 fn verify(context: &Context, host: &crate::front::Host) -> Result<ExitCode, Failure> {
     let verdict = host.audit.verify()?;
-    if context.format == Format::Json {
-        output::json(&match &verdict {
-            Ok(head) => serde_json::json!({ "intact": true, "records": head.seq, "head": head.hash }),
-            Err(flaw) => serde_json::json!({ "intact": false, "flaw": flaw.to_string() }),
-        })?;
-    }
-    match verdict {
-        Ok(head) => {
-            if context.format == Format::Human {
+    let code = if verdict.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    let told = || -> Result<(), Failure> {
+        match (&verdict, context.format) {
+            (Ok(head), Format::Human) => {
                 writeln!(std::io::stdout(), "{} records, the chain is intact, head {}", head.seq, head.hash)?;
             }
-            Ok(ExitCode::SUCCESS)
+            (Ok(head), Format::Json) => {
+                output::json(&serde_json::json!({ "intact": true, "records": head.seq, "head": head.hash }))?;
+            }
+            (Err(flaw), Format::Human) => writeln!(std::io::stderr(), "error: {flaw}")?,
+            (Err(flaw), Format::Json) => {
+                output::json(&serde_json::json!({ "intact": false, "flaw": flaw.to_string() }))?;
+            }
         }
-        Err(flaw) => {
-            writeln!(std::io::stderr(), "error: {flaw}")?;
-            Ok(ExitCode::FAILURE)
-        }
-    }
+        Ok(())
+    };
+    super::answered(told(), code)
 }
 
 /// Records that can be read, or a complaint about the first that cannot.

@@ -24,7 +24,7 @@ pub(super) struct Arguments {
     #[arg(default_value = "{}")]
     arguments: String,
     /// A grant manifest: the component gets what its [tools.NAME] lists, NAME being the component's file name without
-    /// `.wasm`; without one it can do nothing but print
+    /// `.wasm`, under the *.cedar rules beside it; without one it can do nothing but print
     #[arg(long, value_name = "FILE")]
     grant: Option<PathBuf>,
     /// What all randomness grows from
@@ -44,10 +44,20 @@ pub(super) fn call(context: &Context, arguments: Arguments) -> Result<ExitCode, 
             format!("add it, or rename the component's file to one of: {}", known(&manifest)),
         ));
     };
+    if grant.digest.is_some() {
+        manifest.check_pin(&tool)?;
+    }
+    let policy = match &arguments.grant {
+        Some(path) => {
+            let (folder, _) = split(path)?;
+            Policy::load(&open_folder(folder)?, folder, &capability::schema())?
+        }
+        None => Policy::built_in(&capability::schema())?,
+    };
     let job = Job {
         grant: manifest.digest,
         limits: manifest.limits.clone(),
-        policy: Policy::built_in(&capability::schema())?,
+        policy,
         seed: arguments.seed.map(|seed| Seed::of(&[seed.as_bytes()])),
         work: Work::Function {
             tool: Box::new(tool),

@@ -85,12 +85,8 @@ pub(super) fn check(context: &Context, arguments: &Arguments) -> Result<ExitCode
         pins: bundle.components().map(|component| standing_of_pin(component, manifest)).collect(),
         refused,
     };
-    if context.format == Format::Json {
-        output::json(&findings)?;
-    } else {
-        show(&findings)?;
-    }
-    Ok(ExitCode::from(if findings.refused.is_some() { 3 } else { 0 }))
+    let told = if context.format == Format::Json { output::json(&findings) } else { show(&findings) };
+    super::answered(told, ExitCode::from(if findings.refused.is_some() { 3 } else { 0 }))
 }
 
 fn powers(component: &ComponentSource, manifest: &Manifest) -> Vec<Power> {

@@ -78,8 +78,7 @@ pub(super) fn carry_out(context: &Context, job: Job) -> Result<ExitCode, Failure
     };
     let audience = output::Screen::audience(context.format);
     let report = runtime.block_on(host.run(job, audience, stopped))?;
-    output::report(context.format, &report)?;
-    Ok(super::exit_code(report.status))
+    super::answered(output::report(context.format, &report), super::exit_code(report.status))
 }
 
 /// The JSON text that the agent is given.

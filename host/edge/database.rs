@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use cap_std::fs::{OpenOptions, OpenOptionsExt as _};
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 use tokio::sync::oneshot;
 
@@ -112,8 +113,8 @@ impl From<rusqlite::Error> for DatabaseError {
 
 /// What is called once it is known whether the transaction was committed.
 type Reply = Box<dyn FnOnce(Result<(), DatabaseError>) + Send>;
-/// What is done inside a transaction.
-type Work = Box<dyn FnOnce(&mut Transaction<'_>) -> Reply + Send>;
+/// What is done inside a transaction, or told why there is none.
+type Work = Box<dyn FnOnce(Result<&mut Transaction<'_>, DatabaseError>) -> Reply + Send>;
 
 /// What comes of queued work.
 type Answer<T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send>>;
@@ -134,6 +135,10 @@ impl Database {
     pub fn open(home: &Home) -> Result<Arc<Self>, DatabaseError> {
         let path = home.path().join("ambit.db");
         let failed = |error: rusqlite::Error| DatabaseError::Open { path: path.clone(), reason: error.to_string() };
+        // SQLite gives the files beside it the mode of this one.
+        let private = OpenOptions::new().write(true).create(true).mode(0o600).to_owned();
+        let made = home.dir().open_with("ambit.db", &private);
+        made.map_err(|error| DatabaseError::Open { path: path.clone(), reason: error.to_string() })?;
         let mut connection = Connection::open(&path).map_err(failed)?;
         connection.busy_timeout(PATIENCE).map_err(failed)?;
         connection.pragma_update(None, "journal_mode", "WAL").map_err(failed)?;
@@ -171,7 +176,7 @@ impl Database {
     ) -> Answer<T, E> {
         let (reply, answer) = oneshot::channel();
         let work: Work = Box::new(move |transaction| {
-            let result = in_savepoint(transaction, work);
+            let result = transaction.map_err(E::from).and_then(|transaction| in_savepoint(transaction, work));
             Box::new(move |committed| {
                 let result = committed.map_err(E::from).and(result);
                 if let Err(error) = &result {
@@ -181,14 +186,15 @@ impl Database {
                 let _ = reply.send(result);
             })
         });
-        let queued = self.queue.as_ref().is_some_and(|queue| queue.send(work).is_ok());
-        Box::pin(async move {
-            let ended = || E::from(DatabaseError::Commit("the writer has ended".to_owned()));
-            if !queued {
-                return Err(ended());
-            }
-            answer.await.unwrap_or_else(|_| Err(ended()))
-        })
+        let ended = || DatabaseError::Commit("the writer has ended".to_owned());
+        let unsent = match &self.queue {
+            Some(queue) => queue.send(work).err().map(|error| error.0),
+            None => Some(work),
+        };
+        if let Some(work) = unsent {
+            work(Err(ended()))(Ok(()));
+        }
+        Box::pin(async move { answer.await.unwrap_or_else(|_| Err(E::from(ended()))) })
     }
 
     /// The connection that cannot write.
@@ -235,27 +241,26 @@ fn in_savepoint<T, E: From<DatabaseError>>(
     }
 }
 
-/// The writer: groups what is queued into transactions until nobody can queue any more.
+/// The writer: groups what is queued into transactions until nobody can queue any more. Whatever happens, all who queued
+/// something are told.
 fn write(connection: &mut Connection, queue: &Receiver<Work>) {
     while let Ok(first) = queue.recv() {
-        let group = std::iter::once(first).chain(std::iter::from_fn(|| queue.try_recv().ok()).take(GROUP - 1));
+        let more = std::iter::from_fn(|| queue.try_recv().ok()).take(GROUP - 1);
+        let group: Vec<Work> = std::iter::once(first).chain(more).collect();
         let mut replies = Vec::new();
-        let committed =
-            commit(connection, group, &mut replies).map_err(|error| DatabaseError::Commit(error.to_string()));
+        let committed = match connection.transaction_with_behavior(TransactionBehavior::Immediate) {
+            Ok(mut transaction) => {
+                replies.extend(group.into_iter().map(|work| work(Ok(&mut transaction))));
+                transaction.commit().map_err(|error| DatabaseError::Commit(error.to_string()))
+            }
+            Err(error) => {
+                let error = DatabaseError::Commit(error.to_string());
+                replies.extend(group.into_iter().map(|work| work(Err(error.clone()))));
+                Err(error)
+            }
+        };
         for reply in replies {
             reply(committed.clone());
         }
     }
-}
-
-fn commit(
-    connection: &mut Connection,
-    group: impl Iterator<Item = Work>,
-    replies: &mut Vec<Reply>,
-) -> rusqlite::Result<()> {
-    let mut transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    for work in group {
-        replies.push(work(&mut transaction));
-    }
-    transaction.commit()
 }

@@ -5,23 +5,32 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use cap_std::fs::{Dir, MetadataExt as _};
 use rustix::fs::{PROC_SUPER_MAGIC, fstatfs};
 
-use crate::capability::filesystem::{Access, Folders, Meter, Mount, Opened};
+use crate::capability::filesystem::{Access, Folders, Meter, Mount, Opened, Source};
 use crate::gate::Permit;
+
+/// The meters of folders that are mounted for writing, by device and inode.
+type Meters = HashMap<(u64, u64), Weak<Meter>>;
 
 /// The folders of this machine.
 #[derive(Debug, Default)]
 pub struct HostFolders {
-    meters: Mutex<HashMap<(u64, u64), Weak<Meter>>>,
+    meters: Arc<Mutex<Meters>>,
+    /// Folders that are never mounted, nor any folder that holds them or lies in them: the home.
+    private: Vec<PathBuf>,
+    /// Folders that are never mounted for writing: the policy's, the bundle's.
+    fixed: Vec<PathBuf>,
 }
 
 impl Folders for HostFolders {
     fn open(&self, permit: Permit<Mount>) -> io::Result<Opened> {
         let Mount(source) = permit.redeem();
+        self.check(&source)?;
         #[expect(clippy::disallowed_methods, reason = "a folder of the host is opened here, with the permit to do so")]
         let place = Dir::open_ambient_dir(&source.host, cap_std::ambient_authority())?;
         // What was opened names the folder and no more; its entries are read, and it is flushed, through another handle.
@@ -35,6 +44,32 @@ impl Folders for HostFolders {
 }
 
 impl HostFolders {
+    /// The folders of this machine, but for ambit's own home.
+    pub fn outside_of(home: &Path) -> Self {
+        Self { private: vec![home.to_owned()], ..Self::default() }
+    }
+
+    /// These folders, where some cannot be mounted for writing.
+    #[must_use]
+    pub fn fixing(&self, folders: &[&Path]) -> Self {
+        let fixed = folders.iter().filter_map(|folder| crate::config::canonical(folder)).collect();
+        Self { meters: Arc::clone(&self.meters), private: self.private.clone(), fixed }
+    }
+
+    /// No guest reaches the host's records, state and compiled code, and none changes what decides on it.
+    fn check(&self, source: &Source) -> io::Result<()> {
+        let Some(host) = crate::config::canonical(&source.host) else { return Ok(()) };
+        let meets = |own: &PathBuf| own.starts_with(&host) || host.starts_with(own);
+        let refuse = |what| Err(io::Error::new(io::ErrorKind::PermissionDenied, what));
+        if self.private.iter().any(meets) {
+            return refuse("it meets the home folder of ambit, which no guest may reach");
+        }
+        if source.access == Access::Write && self.fixed.iter().any(|own| own.starts_with(&host)) {
+            return refuse("it holds the policy or the bundle, which no guest may change");
+        }
+        Ok(())
+    }
+
     fn meter(&self, folder: &Dir) -> io::Result<Arc<Meter>> {
         let metadata = folder.dir_metadata()?;
         let mut meters = self.meters.lock().unwrap_or_else(PoisonError::into_inner);

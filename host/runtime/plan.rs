@@ -93,8 +93,12 @@ impl Plan {
     ///
     /// # Errors
     /// What was refused first.
-    pub fn of_tool(engine: &Engine, tool: &ComponentSource, grants: Sections) -> Result<Self, LoadRefusal> {
-        let name = tool.name.to_string();
+    pub fn of_tool(
+        engine: &Engine,
+        tool: &ComponentSource,
+        grants: Sections,
+        name: String,
+    ) -> Result<Self, LoadRefusal> {
         let root = prepare(engine, tool, grants, Role::Tool, &name)?;
         Ok(Self { bundle: name, version: String::new(), digest: tool.digest, root, tools: BTreeMap::new() })
     }

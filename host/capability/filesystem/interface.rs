@@ -120,8 +120,14 @@ async fn recorded<R>(guard: Guard<'_, Grant>, mount: &Mounted, result: Result<R,
 }
 
 impl Scope<'_, Filesystem> {
+    /// What a handle stands for, while the task has time: a guest that only reads would never come to the timer.
+    fn held(&self, descriptor: &Handle<Descriptor>) -> Result<&Descriptor, Failed> {
+        self.guard.in_time()?;
+        Ok(self.table.get(descriptor)?)
+    }
+
     fn folder(&self, descriptor: &Handle<Descriptor>) -> Result<Folder, Failed> {
-        Ok(self.table.get(descriptor)?.folder()?.clone())
+        Ok(self.held(descriptor)?.folder()?.clone())
     }
 
     /// The file of a descriptor that is written to. A file of a mount that is only read is refused by the gate.
@@ -238,11 +244,11 @@ impl types::HostDescriptor for Scope<'_, Filesystem> {
         descriptor: Handle<Descriptor>,
         offset: u64,
     ) -> Result<Handle<DynInputStream>, Failed> {
-        let file = Arc::clone(self.table.get(&descriptor)?.file(ErrorCode::IsDirectory)?);
+        let file = Arc::clone(self.held(&descriptor)?.file(ErrorCode::IsDirectory)?);
         if !file.readable {
             return Err(Failed::Code(ErrorCode::BadDescriptor));
         }
-        let stream: DynInputStream = Box::new(Reader::new(file, offset));
+        let stream: DynInputStream = Box::new(Reader::new(file, offset, Arc::clone(self.guard.budget())));
         Ok(self.table.push(stream)?)
     }
 
@@ -264,21 +270,21 @@ impl types::HostDescriptor for Scope<'_, Filesystem> {
 
     /// Advice is taken, and not passed on: it could only serve to trouble others.
     fn advise(&mut self, descriptor: Handle<Descriptor>, _: u64, _: u64, _: Advice) -> Result<(), Failed> {
-        self.table.get(&descriptor)?.file(ErrorCode::BadDescriptor)?;
+        self.held(&descriptor)?.file(ErrorCode::BadDescriptor)?;
         Ok(())
     }
 
     fn sync_data(&mut self, descriptor: Handle<Descriptor>) -> Result<(), Failed> {
-        Ok(self.table.get(&descriptor)?.sync(true)?)
+        Ok(self.held(&descriptor)?.sync(true)?)
     }
 
     fn sync(&mut self, descriptor: Handle<Descriptor>) -> Result<(), Failed> {
-        Ok(self.table.get(&descriptor)?.sync(false)?)
+        Ok(self.held(&descriptor)?.sync(false)?)
     }
 
     fn get_flags(&mut self, descriptor: Handle<Descriptor>) -> Result<DescriptorFlags, Failed> {
         let flag = |set: bool, flag: DescriptorFlags| if set { flag } else { DescriptorFlags::empty() };
-        Ok(match self.table.get(&descriptor)? {
+        Ok(match self.held(&descriptor)? {
             Descriptor::File(file) => {
                 flag(file.readable, DescriptorFlags::READ) | flag(file.writable, DescriptorFlags::WRITE)
             }
@@ -289,7 +295,7 @@ impl types::HostDescriptor for Scope<'_, Filesystem> {
     }
 
     fn get_type(&mut self, descriptor: Handle<Descriptor>) -> Result<DescriptorType, Failed> {
-        Ok(match self.table.get(&descriptor)? {
+        Ok(match self.held(&descriptor)? {
             Descriptor::File(_) => DescriptorType::RegularFile,
             Descriptor::Folder(_) => DescriptorType::Directory,
         })
@@ -308,7 +314,7 @@ impl types::HostDescriptor for Scope<'_, Filesystem> {
         accessed: NewTimestamp,
         modified: NewTimestamp,
     ) -> Result<(), Failed> {
-        let target = self.table.get(&descriptor)?.clone();
+        let target = self.held(&descriptor)?.clone();
         let (mount, path) = (Arc::clone(target.mount()), target.path().to_owned());
         let times = change::timestamps(&accessed, &modified)?;
         let write = Write::new("set-times", &mount, path, Stamp { target, follow: false, times });
@@ -316,7 +322,7 @@ impl types::HostDescriptor for Scope<'_, Filesystem> {
     }
 
     fn read(&mut self, descriptor: Handle<Descriptor>, length: u64, offset: u64) -> Result<(Vec<u8>, bool), Failed> {
-        let file = self.table.get(&descriptor)?.file(ErrorCode::IsDirectory)?;
+        let file = self.held(&descriptor)?.file(ErrorCode::IsDirectory)?;
         let bytes = file.read(offset, length)?;
         let end = bytes.is_empty() && length > 0;
         Ok((bytes, end))
@@ -338,7 +344,7 @@ impl types::HostDescriptor for Scope<'_, Filesystem> {
     }
 
     fn read_directory(&mut self, descriptor: Handle<Descriptor>) -> Result<Handle<Listing>, Failed> {
-        let listing = Listing::of(self.table.get(&descriptor)?.folder()?, &self.host.listed)?;
+        let listing = Listing::of(self.held(&descriptor)?.folder()?, &self.host.listed)?;
         Ok(self.table.push(listing)?)
     }
 
@@ -347,7 +353,7 @@ impl types::HostDescriptor for Scope<'_, Filesystem> {
     }
 
     fn stat(&mut self, descriptor: Handle<Descriptor>) -> Result<DescriptorStat, Failed> {
-        Ok(stat(&self.table.get(&descriptor)?.metadata()?))
+        Ok(stat(&self.held(&descriptor)?.metadata()?))
     }
 
     async fn stat_at(
@@ -463,7 +469,7 @@ impl types::HostDescriptor for Scope<'_, Filesystem> {
     }
 
     fn metadata_hash(&mut self, descriptor: Handle<Descriptor>) -> Result<MetadataHashValue, Failed> {
-        Ok(self.table.get(&descriptor)?.hash()?)
+        Ok(self.held(&descriptor)?.hash()?)
     }
 
     async fn metadata_hash_at(

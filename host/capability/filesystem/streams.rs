@@ -16,6 +16,7 @@ use super::descriptor::{OpenFile, READ};
 use super::failure::Failed;
 use super::{Source, Write, types};
 use crate::audit::{Entry, Kind, escaped};
+use crate::budget::Budget;
 use crate::gate::{Code, Denied, Effect as _, detail};
 
 /// The most bytes that one call writes.
@@ -24,20 +25,23 @@ const WRITE: usize = 64 << 10;
 /// Reads a file from an offset on.
 pub(super) struct Reader {
     file: Arc<OpenFile>,
+    budget: Arc<Budget>,
     /// None after the end, or an error.
     offset: Option<u64>,
 }
 
 impl Reader {
     /// A stream from `offset` on, in bytes.
-    pub(super) fn new(file: Arc<OpenFile>, offset: u64) -> Self {
-        Self { file, offset: Some(offset) }
+    pub(super) fn new(file: Arc<OpenFile>, offset: u64, budget: Arc<Budget>) -> Self {
+        Self { file, budget, offset: Some(offset) }
     }
 }
 
 impl InputStream for Reader {
     fn read(&mut self, size: usize) -> StreamResult<Bytes> {
         let Some(offset) = self.offset else { return Err(StreamError::Closed) };
+        let in_time = self.budget.in_time().map_err(Denied::Exhausted);
+        in_time.map_err(|denied| StreamError::Trap(wasmtime::Error::new(denied)))?;
         if size == 0 {
             return Ok(Bytes::new());
         }
