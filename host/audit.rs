@@ -192,6 +192,14 @@ pub type Ticket = Pin<Box<dyn Future<Output = Result<u64, AuditError>> + Send>>;
 
 /// Where records go. Records that one task appends keep their order.
 pub trait Ledger: Send + Sync {
+    /// Whether the log can be written, as far as is known.
+    ///
+    /// # Errors
+    /// When an earlier record could not be.
+    fn health(&self) -> Result<(), AuditError> {
+        Ok(())
+    }
+
     /// Appends a record. The ticket may be dropped: the record is written all the same, before any that comes later.
     ///
     /// # Errors

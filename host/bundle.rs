@@ -44,6 +44,9 @@ pub const BUNDLE_FILE: &str = "bundle.toml";
 /// Longest component that is loaded, in bytes.
 pub const LONGEST_COMPONENT: u64 = 128 << 20;
 
+/// The most that all components of a bundle have together, in bytes.
+pub const LARGEST_BUNDLE: u64 = 512 << 20;
+
 /// How a component begins: magic, version 13, layer 1 (Component Model, `Binary.md`, "Component Definitions").
 const COMPONENT_PREAMBLE: &[u8] = b"\0asm\x0d\0\x01\0";
 
@@ -338,11 +341,19 @@ impl Bundle {
             .take("agent")
             .ok_or_else(|| fields.missing("agent", "add `[agent]` with `component = \"….wasm\"`"))?;
         let agent = reader.read(ComponentName::Agent, agent)?;
+        let mut held = agent.wasm.len() as u64;
         let mut tools = BTreeMap::new();
         if let Some((_, table)) = fields.take("tools") {
             for (key, value) in Fields::of_any(&source, table)?.into_entries() {
                 let name = tool_name(&source, &key)?;
-                tools.insert(name.clone(), reader.read(ComponentName::Tool(name), value)?);
+                let tool = reader.read(ComponentName::Tool(name.clone()), value)?;
+                held += tool.wasm.len() as u64;
+                if held > LARGEST_BUNDLE {
+                    let message = format!("the components have more than {} MiB together", LARGEST_BUNDLE >> 20);
+                    let help = "ship fewer tools in one bundle, or smaller ones".to_owned();
+                    return Err(ManifestError::at(&source, tool.span, &message, help));
+                }
+                tools.insert(name, tool);
             }
         }
         let digest = digest_of(&source, &agent, &tools);

@@ -425,6 +425,7 @@ impl<'a, G> Guard<'a, G> {
         };
         let outcome = Entry { kind: Kind::Outcome, detail: String::new(), ..entry.clone() };
         let intent = if E::DURABILITY == Durability::Shared {
+            gate.ledger.health().map_err(unavailable)?;
             Some(Intent(Arc::new(Mutex::new(Some(entry)))))
         } else {
             let ticket = gate.ledger.append(entry).map_err(unavailable)?;
