@@ -141,6 +141,8 @@ pub struct Ports {
     pub store: Arc<dyn state::Store>,
     /// Opens folders.
     pub folders: Arc<dyn filesystem::Folders>,
+    /// Reads variables.
+    pub variables: Arc<dyn env::Variables>,
     /// Takes log lines.
     pub log: Arc<dyn stdio::Log>,
     /// Runs tools.

@@ -1,6 +1,6 @@
-//! What ambit takes from the machine that it runs on: the home folder, the time, entropy and its own program file.
+//! What ambit takes from the machine that it runs on for itself: the home folder, the time, entropy, open files.
 //!
-//! Every ambient power of the host is named here, so that the lints of `clippy.toml` can ban it everywhere else.
+//! Ambient powers that serve no guest are named here, so that the lints of `clippy.toml` can ban them everywhere else.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -113,12 +113,6 @@ pub fn entropy() -> Result<[u8; 32], ConfigError> {
     let mut bytes = [0; 32];
     getrandom::fill(&mut bytes).map_err(ConfigError::Entropy)?;
     Ok(bytes)
-}
-
-/// The value of a variable of the host's own environment, which the operator lets a component read.
-#[expect(clippy::disallowed_methods, reason = "the one place that reads the host's environment")]
-pub fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok()
 }
 
 /// Lets this process open as many files as the machine allows it: every folder that a guest holds is an open file.

@@ -1,4 +1,4 @@
-//! Everything that touches the world, and so takes a permit: folders and the database.
+//! Everything that touches the world, and so takes a permit: folders, variables and the database.
 //!
 //! Functions here that act for a guest take the effect's `Permit` by value. What the host does for itself (its records,
 //! its list of tasks) takes none.
@@ -8,3 +8,4 @@ pub mod folder;
 pub mod ledger;
 pub mod tasks;
 pub mod values;
+pub mod variables;

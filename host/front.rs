@@ -19,6 +19,7 @@ use crate::edge::folder::HostFolders;
 use crate::edge::ledger::AuditLog;
 use crate::edge::tasks::{Ended, Started, TaskList};
 use crate::edge::values::Values;
+use crate::edge::variables::HostVariables;
 use crate::engine::{Engine, EngineError};
 use crate::gate::{Actor, Gate, Observer};
 use crate::grant::{Limits, Manifest};
@@ -280,6 +281,7 @@ impl Host {
         let outside = Outside {
             store: Arc::clone(&self.outside_store) as _,
             folders: Arc::new(self.folders.fixing(&work.folders())),
+            variables: Arc::new(HostVariables),
             log: Arc::clone(&audience.log),
         };
         let session = Session::new(plan, Arc::clone(gate), seeds, outside);

@@ -78,11 +78,6 @@ pub struct Permit<E> {
 }
 
 impl<E> Permit<E> {
-    /// What may happen.
-    pub fn effect(&self) -> &E {
-        &self.effect
-    }
-
     /// Gives up the permit for the effect.
     pub fn redeem(self) -> E {
         self.effect

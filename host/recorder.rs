@@ -17,9 +17,4 @@ impl Border {
         self.crossings += 1;
         self.crossings
     }
-
-    /// How many crossings there were.
-    pub fn crossings(&self) -> u64 {
-        self.crossings
-    }
 }

@@ -17,7 +17,7 @@ use wasmtime_wasi::I32Exit;
 
 use crate::budget::{Exhausted, Limit};
 use crate::capability::tools::{Answer, Call, CallError, Fuel, Spawn, types};
-use crate::capability::{OpenError, Ports, Setting, TaskState, filesystem, state, stdio};
+use crate::capability::{OpenError, Ports, Setting, TaskState, env, filesystem, state, stdio};
 use crate::engine::{Limiter, YIELD_INTERVAL};
 use crate::gate::{Actor, Denied, Gate, Permit, Refusal};
 use crate::task::{Seeds, TaskId};
@@ -31,6 +31,8 @@ pub struct Outside {
     pub store: Arc<dyn state::Store>,
     /// Opens folders.
     pub folders: Arc<dyn filesystem::Folders>,
+    /// Reads variables.
+    pub variables: Arc<dyn env::Variables>,
     /// Takes log lines.
     pub log: Arc<dyn stdio::Log>,
 }
@@ -132,8 +134,8 @@ impl Session {
     ) -> Result<(Running<'f>, Instance), Broken> {
         let actor = Arc::new(Actor::new(task, &self.plan.bundle, &unit.name, unit.digest.to_string()));
         let spawn = self.itself.upgrade().ok_or_else(|| Broken::Unavailable("the task has ended".to_owned()))?;
-        let Outside { store, folders, log } = self.outside.clone();
-        let ports = Ports { store, folders, log, spawn };
+        let Outside { store, folders, variables, log } = self.outside.clone();
+        let ports = Ports { store, folders, variables, log, spawn };
         let (bundle, seeds, gate) = (self.plan.bundle.as_str(), &self.seeds, &self.gate);
         let setting = Setting { ports: &ports, bundle, seeds, gate, actor: &actor };
         let limiter = Limiter::new(Arc::clone(&gate.budget));

@@ -10,7 +10,7 @@ use wasmtime::component::Linker;
 use wasmtime_wasi::p2::bindings::cli::environment;
 
 use super::{Capability, Lens, OpenError, Scope, Setting, TaskState};
-use crate::gate::{Durability, Effect, Guard};
+use crate::gate::{Durability, Effect, Guard, Permit};
 use crate::policy::Resource;
 
 /// See the module.
@@ -55,8 +55,15 @@ pub struct Opened {
 
 /// A component is shown one variable, or its arguments.
 #[derive(Debug, Serialize)]
-struct Read {
-    name: String,
+pub struct Read {
+    /// The variable's name.
+    pub name: String,
+}
+
+/// The host's own variables.
+pub trait Variables: Send + Sync {
+    /// The value of one, if the host has it.
+    fn value(&self, permit: Permit<Read>) -> Option<String>;
 }
 
 impl Effect for Read {
@@ -120,7 +127,7 @@ impl Capability for Env {
         Some(Opened::default())
     }
 
-    async fn open(guard: Guard<'_, Grant>, _setting: &Setting<'_>) -> Result<Opened, OpenError> {
+    async fn open(guard: Guard<'_, Grant>, setting: &Setting<'_>) -> Result<Opened, OpenError> {
         let mut opened = Opened::default();
         let Some(grant) = guard.grant() else { return Ok(opened) };
         let inherited = grant.inherit.iter().filter(|name| !grant.set.contains_key(*name));
@@ -129,9 +136,11 @@ impl Capability for Env {
         names.dedup();
         for name in names {
             let read = guard.run(Read { name: name.clone() }, async |permit| {
-                let Read { name } = permit.redeem();
-                let value = grant.set.get(&name).cloned().or_else(|| crate::config::variable(&name));
-                Ok::<_, OpenError>(value.map(|value| (name, value)))
+                let value = match grant.set.get(name) {
+                    Some(value) => Some(value.clone()),
+                    None => setting.ports.variables.value(permit),
+                };
+                Ok::<_, OpenError>(value.map(|value| (name.clone(), value)))
             });
             opened.variables.extend(read.await?);
         }
