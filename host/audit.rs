@@ -30,13 +30,18 @@ pub enum Kind {
     Outcome,
     /// An effect is refused, and does not happen.
     Refusal,
+    /// A person is asked for an approval.
+    Ask,
+    /// What came of asking: a person's answer, or that there was none.
+    Answer,
     /// A task ends.
     End,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Start, Self::Intent, Self::Outcome, Self::Refusal, Self::End];
+    pub const ALL: [Self; 7] =
+        [Self::Start, Self::Intent, Self::Outcome, Self::Refusal, Self::Ask, Self::Answer, Self::End];
 
     /// The word that is stored.
     pub fn as_str(self) -> &'static str {
@@ -45,6 +50,8 @@ impl Kind {
             Self::Intent => "intent",
             Self::Outcome => "outcome",
             Self::Refusal => "refusal",
+            Self::Ask => "ask",
+            Self::Answer => "answer",
             Self::End => "end",
         }
     }

@@ -5,6 +5,7 @@
 //! reservation that is dropped gives back what it took.
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use crate::config::Instant;
 use crate::grant::Limits;
@@ -79,6 +80,17 @@ struct Spent {
     output: u64,
     log: u64,
     memory_peak: u64,
+    approvals: u64,
+    /// Time spent waiting for a person, but for the wait that is under way.
+    waited: Duration,
+    /// Since when a person is waited for.
+    waiting: Option<Instant>,
+}
+
+impl Spent {
+    fn waited(&self) -> Duration {
+        self.waited + self.waiting.map(Instant::elapsed).unwrap_or_default()
+    }
 }
 
 /// The budget of a task and all its calls.
@@ -106,22 +118,45 @@ impl Budget {
         self.begun.get_or_init(Instant::now);
     }
 
+    /// How long it has run, without the time spent waiting for a person.
+    fn run_time(&self) -> Duration {
+        let waited = self.lock().waited();
+        self.begun.get().map(|begun| begun.elapsed()).unwrap_or_default().saturating_sub(waited)
+    }
+
+    /// How much longer it may run, without the time spent waiting for a person.
+    pub fn time_left(&self) -> Duration {
+        self.limits.wall_time.saturating_sub(self.run_time())
+    }
+
     /// Whether the task's time is not over. A timer stops guests that compute or wait; host functions that work without
     /// waiting ask here, because a guest that only calls them would never come to the timer.
     ///
     /// # Errors
     /// When it is over.
     pub fn in_time(&self) -> Result<(), Exhausted> {
-        let used = self.begun.get().map(|begun| begun.elapsed()).unwrap_or_default();
-        if used < self.limits.wall_time { Ok(()) } else { Err(self.out_of_time()) }
+        if self.time_left().is_zero() { Err(self.out_of_time()) } else { Ok(()) }
     }
 
     /// The task's time is over.
     pub fn out_of_time(&self) -> Exhausted {
-        let milliseconds = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        let used = self.begun.get().map(|begun| begun.elapsed()).unwrap_or_default();
-        let (used, allowed) = (milliseconds(used), milliseconds(self.limits.wall_time));
+        let (used, allowed) = (milliseconds(self.run_time()), milliseconds(self.limits.wall_time));
         Exhausted { limit: Limit::WallTime, used, allowed }
+    }
+
+    /// A person is waited for, until what this gives is dropped: that time does not count.
+    #[must_use]
+    pub fn wait_for_person(self: &Arc<Self>) -> Waiting {
+        self.lock().waiting.get_or_insert_with(Instant::now);
+        Waiting(Arc::clone(self))
+    }
+
+    /// Counts one question to a person, unless the task has asked as often as it may.
+    pub fn ask(&self) -> bool {
+        let mut spent = self.lock();
+        let may = spent.approvals < self.limits.approvals;
+        spent.approvals += u64::from(may);
+        may
     }
 
     /// Counts one effect that is asked for, whatever will become of it.
@@ -170,7 +205,7 @@ impl Budget {
         spent.memory_peak = spent.memory_peak.max(bytes);
     }
 
-    /// What has been consumed, but for fuel and time.
+    /// What has been consumed so far, but for fuel.
     pub fn usage(&self) -> Usage {
         let spent = self.lock();
         Usage {
@@ -178,12 +213,33 @@ impl Budget {
             tool_calls: spent.tool_calls,
             effects: spent.effects,
             refusals: spent.refusals,
+            approvals: spent.approvals,
+            waited_ms: milliseconds(spent.waited()),
+            wall_ms: milliseconds(
+                self.begun.get().map(|begun| begun.elapsed()).unwrap_or_default().saturating_sub(spent.waited()),
+            ),
             ..Usage::default()
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, Spent> {
         self.spent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A person is being waited for.
+#[derive(Debug)]
+pub struct Waiting(Arc<Budget>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        let mut spent = self.0.lock();
+        spent.waited = spent.waited();
+        spent.waiting = None;
     }
 }
 

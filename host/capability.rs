@@ -10,6 +10,7 @@
 pub mod clock;
 pub mod env;
 pub mod filesystem;
+pub mod label;
 pub mod powerless;
 pub mod random;
 pub mod state;
@@ -32,8 +33,10 @@ use wasmtime::component::{HasData, Linker, ResourceTable};
 
 use crate::gate::{Actor, Denied, Gate, Guard};
 use crate::manifest::{Section, Sections};
+use crate::policy::schema::{Action, Terms};
 use crate::recorder::Border;
 use crate::task::Seeds;
+use crate::tool::Function;
 
 /// All capabilities, in the order of DESIGN's table.
 pub static REGISTRY: &[&dyn Registered] = &[
@@ -43,6 +46,7 @@ pub static REGISTRY: &[&dyn Registered] = &[
     &Row::<random::Random>::NEW,
     &Row::<stdio::Stdio>::NEW,
     &Row::<state::State>::NEW,
+    &Row::<label::Label>::NEW,
     &Row::<tools::Tools>::NEW,
 ];
 
@@ -51,9 +55,10 @@ pub fn vocabulary() -> Vec<&'static dyn Section> {
     REGISTRY.iter().map(|row| *row as &dyn Section).collect()
 }
 
-/// The capabilities' fragments of the policy schema.
-pub fn schema() -> Vec<&'static str> {
-    REGISTRY.iter().map(|row| row.schema()).collect()
+/// What rules can speak of: the capabilities' entities and actions, and these functions of granted tools.
+pub fn terms<'a>(functions: Option<Vec<(&'a str, &'a Function)>>) -> Terms<'a> {
+    let entities = REGISTRY.iter().map(|row| row.entities()).collect();
+    Terms { entities, actions: REGISTRY.iter().flat_map(|row| row.actions()).copied().collect(), functions }
 }
 
 /// One kind of power that a task may be given.
@@ -62,12 +67,12 @@ pub trait Capability: Sized + Send + Sync + 'static {
     const NAME: &'static str;
     /// What it is for, in a few words.
     const SUMMARY: &'static str;
-    /// Its actions, `NAME.verb`; each stands in [`Self::SCHEMA`].
-    const ACTIONS: &'static [&'static str];
+    /// Its entities, in Cedar's schema syntax.
+    const ENTITIES: &'static str;
+    /// Its actions, `NAME.verb`.
+    const ACTIONS: &'static [Action];
     /// The WIT interfaces that it links, without versions.
     const INTERFACES: &'static [&'static str];
-    /// Its entities and actions, in Cedar's schema syntax.
-    const SCHEMA: &'static str;
     /// Whether its interfaces are there, without power, when it is not granted.
     const POWERLESS: bool = false;
     /// Its section of the grant manifest.
@@ -285,12 +290,12 @@ type Opened = Option<(TypeId, Box<dyn Any + Send>)>;
 pub trait Registered: Section {
     /// [`Capability::SUMMARY`].
     fn summary(&self) -> &'static str;
+    /// [`Capability::ENTITIES`].
+    fn entities(&self) -> &'static str;
     /// [`Capability::ACTIONS`].
-    fn actions(&self) -> &'static [&'static str];
+    fn actions(&self) -> &'static [Action];
     /// [`Capability::INTERFACES`].
     fn interfaces(&self) -> &'static [&'static str];
-    /// [`Capability::SCHEMA`].
-    fn schema(&self) -> &'static str;
     /// [`Capability::POWERLESS`].
     fn is_powerless(&self) -> bool;
     /// [`Capability::given`].
@@ -349,16 +354,16 @@ impl<C: Capability> Registered for Row<C> {
         C::SUMMARY
     }
 
-    fn actions(&self) -> &'static [&'static str] {
+    fn entities(&self) -> &'static str {
+        C::ENTITIES
+    }
+
+    fn actions(&self) -> &'static [Action] {
         C::ACTIONS
     }
 
     fn interfaces(&self) -> &'static [&'static str] {
         C::INTERFACES
-    }
-
-    fn schema(&self) -> &'static str {
-        C::SCHEMA
     }
 
     fn is_powerless(&self) -> bool {

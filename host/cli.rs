@@ -13,10 +13,13 @@
 //!
 //! Data goes to stdout, talk to stderr.
 
+mod approvals;
+mod ask;
 mod audit;
 mod call;
 mod check;
 mod inspect;
+mod load;
 mod output;
 mod run;
 mod task;
@@ -69,6 +72,9 @@ enum Verb {
     /// List tasks, or show one
     #[command(subcommand)]
     Task(task::Verb),
+    /// List, show and answer what tasks ask people for
+    #[command(subcommand)]
+    Approvals(approvals::Verb),
     /// Show or verify the audit log
     #[command(subcommand)]
     Audit(audit::Verb),
@@ -115,6 +121,7 @@ impl From<crate::front::FrontError> for Failure {
         use crate::config::ConfigError::{Home, NoHome};
         match error {
             crate::front::FrontError::Config(error @ (NoHome | Home { .. })) => Self::Usage(error.into()),
+            crate::front::FrontError::People(error) => Self::Usage(error.into()),
             error => Self::Host(error.into()),
         }
     }
@@ -147,6 +154,12 @@ impl Failure {
     fn usage(error: impl Diagnostic + Send + Sync + 'static) -> Self {
         Self::Usage(error.into())
     }
+}
+
+/// What runs the asynchronous parts of a verb, on this thread.
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| Failure::Host(miette::miette!("cannot start: {error}")))
 }
 
 /// A mistake on the command line.
@@ -182,6 +195,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::Inspect(arguments) => inspect::inspect(&context, &arguments),
         Verb::Call(arguments) => call::call(&context, arguments),
         Verb::Task(verb) => task::task(&context, &verb),
+        Verb::Approvals(verb) => approvals::approvals(&context, &verb),
         Verb::Audit(verb) => audit::audit(&context, &verb),
         Verb::Completions { shell } => completions(shell),
         Verb::Compile => return compile(),

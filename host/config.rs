@@ -33,6 +33,25 @@ pub fn wall_clock() -> Duration {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default()
 }
 
+/// The time since the machine was started, the time that it slept included: nobody can set it back, and all processes
+/// of the machine read the same.
+pub fn since_boot() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    let (seconds, nanoseconds) = (u64::try_from(time.tv_sec), u32::try_from(time.tv_nsec));
+    Duration::new(seconds.unwrap_or_default(), nanoseconds.unwrap_or_default())
+}
+
+/// Which start of the machine [`since_boot`] counts from; empty when the machine does not say.
+#[expect(clippy::disallowed_methods, reason = "the one place that reads what the kernel says of its start")]
+pub fn boot() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
+}
+
+/// The operating system's user as whom ambit runs.
+pub fn user_id() -> u32 {
+    rustix::process::getuid().as_raw()
+}
+
 /// Why ambit could not get what it needs from the machine.
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]
 pub enum ConfigError {

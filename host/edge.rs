@@ -3,6 +3,7 @@
 //! Functions here that act for a guest take the effect's `Permit` by value. What the host does for itself (its records,
 //! its list of tasks) takes none.
 
+pub mod approvals;
 pub mod database;
 pub mod folder;
 pub mod ledger;

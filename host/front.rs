@@ -4,16 +4,19 @@
 //! manifest or a policy shows before there is a task; everything later is the task's own end, and recorded.
 
 use std::future::Future;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use serde::Serialize;
 
+use crate::approval::Mode;
 use crate::audit::{self, AuditError, Entry, Hash, Kind};
 use crate::budget::{Budget, Exhausted};
 use crate::bundle::{Bundle, ComponentSource, Digest};
 use crate::capability::stdio::Log;
 use crate::config::{ConfigError, Home};
+use crate::edge::approvals::Approvals;
 use crate::edge::database::{Database, DatabaseError};
 use crate::edge::folder::HostFolders;
 use crate::edge::ledger::AuditLog;
@@ -21,12 +24,15 @@ use crate::edge::tasks::{Ended, Started, TaskList};
 use crate::edge::values::Values;
 use crate::edge::variables::HostVariables;
 use crate::engine::{Engine, EngineError};
-use crate::gate::{Actor, Gate, Observer};
-use crate::grant::{Limits, Manifest};
-use crate::manifest::Sections;
-use crate::policy::Policy;
+use crate::gate::{Actor, Code, Gate, Observer, cleared};
+use crate::grant::Limits;
+use crate::label::Labels;
+use crate::manifest::ManifestError;
+use crate::people::People;
+use crate::policy::Person;
+use crate::policy::in_force::InForce;
 use crate::runtime::plan::{LoadRefusal, Plan};
-use crate::runtime::{Broken, Outside, Session, Tank, milliseconds};
+use crate::runtime::{Broken, Outside, Session, Tank};
 use crate::task::{Clock, Seed, Seeds, Status, TaskId, Usage};
 use crate::tool::Outcome;
 
@@ -35,8 +41,12 @@ pub struct Host {
     engine: Engine,
     outside_store: Arc<Values>,
     folders: HostFolders,
+    /// The people whom its configuration names.
+    pub people: People,
     /// The audit log.
     pub audit: AuditLog,
+    /// What people were asked.
+    pub approvals: Approvals,
     /// The tasks that ran.
     pub tasks: TaskList,
 }
@@ -52,6 +62,10 @@ pub enum FrontError {
     #[error(transparent)]
     #[diagnostic(transparent)]
     Database(#[from] DatabaseError),
+    /// The home's own configuration.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    People(#[from] ManifestError),
     /// The engine.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -65,12 +79,22 @@ pub enum FrontError {
 pub struct Job {
     /// What runs.
     pub work: Work,
-    /// The digest of the grant manifest.
-    pub grant: Digest,
+    /// Its components, linked; or why they are refused.
+    pub plan: Result<Plan, LoadRefusal>,
+    /// Its folders, which no task may write to.
+    pub folders: Vec<PathBuf>,
     /// What the task may spend.
     pub limits: Limits,
-    /// The rules.
-    pub policy: Policy,
+    /// The labels that its result may carry.
+    pub output: Labels,
+    /// The rules, under the grant manifest.
+    pub rules: InForce,
+    /// What the record of the start says of the rules: `built-in`, `rules`, and their digest.
+    pub policy: (&'static str, Digest),
+    /// On whose behalf it acts, if on anybody's.
+    pub user: Option<Person>,
+    /// What happens where a person would have to be asked.
+    pub approvals: Mode,
     /// The seed that the operator chose.
     pub seed: Option<Seed>,
 }
@@ -81,8 +105,6 @@ pub enum Work {
     Agent {
         /// The bundle.
         bundle: Box<Bundle>,
-        /// What it is granted.
-        manifest: Box<Manifest>,
         /// The input, as JSON.
         input: String,
     },
@@ -90,8 +112,6 @@ pub enum Work {
     Function {
         /// The tool.
         tool: Box<ComponentSource>,
-        /// What it is granted.
-        grants: Sections,
         /// The function's name.
         function: String,
         /// The arguments, as JSON.
@@ -121,6 +141,8 @@ pub struct Report {
     pub output: Option<serde_json::Value>,
     /// Why it did not succeed.
     pub error: Option<ReportedError>,
+    /// The labels of what it touched.
+    pub labels: Labels,
     /// What it consumed.
     pub usage: Usage,
     /// Its own records.
@@ -180,7 +202,9 @@ impl Host {
             engine: Engine::new(&home, compiler)?,
             outside_store: Arc::new(Values(Arc::clone(&database))),
             folders: HostFolders::outside_of(home.path()),
+            people: People::open(&home)?,
             audit: AuditLog::new(Arc::clone(&database)),
+            approvals: Approvals::new(Arc::clone(&database)),
             tasks: TaskList::new(database),
         })
     }
@@ -221,22 +245,41 @@ impl Host {
         };
         self.tasks.start(started).await?;
         let detail = job.describe(&name, &input);
-        let gate = Arc::new(Gate::new(
-            Arc::new(job.policy),
-            Budget::new(job.limits),
-            Arc::new(Clock::start()),
-            Arc::new(self.audit.clone()),
-            Arc::clone(&audience.observer),
+        let Job { work, plan, folders, limits, output, rules, user, approvals, .. } = job;
+        let gate = Arc::new(Gate {
+            rules,
+            budget: Budget::new(limits),
+            clock: Arc::new(Clock::start()),
+            ledger: Arc::new(self.audit.clone()),
+            desk: Arc::new(self.approvals.clone()),
+            approvals,
+            observer: Arc::clone(&audience.observer),
             key,
-        ));
-        let actor = Actor::new(task.clone(), &name.name, &job.work.root(), name.digest.clone());
+            effects: AtomicU64::new(0),
+        });
+        let labels = plan.as_ref().map(|plan| plan.root.labels.clone()).unwrap_or_default();
+        let actor = Actor::new(task.clone(), &name.name, &work.root(), name.digest.clone(), user);
+        let actor = Arc::new(actor.carrying(labels));
         let start = Entry { detail, ..gate.entry(Kind::Start, &actor, "task.run") };
         let first = gate.append(start).await?;
         let mut tank = Tank(gate.budget.limits().fuel);
-        let (end, started) = self.carry_out(job.work, &gate, &actor, seeds, &audience, &mut tank, cancelled).await;
+        let end = match plan {
+            Err(refusal) => refused_at_load(&gate, &actor, refusal).await,
+            Ok(plan) => {
+                let outside = Outside {
+                    store: Arc::clone(&self.outside_store) as _,
+                    folders: Arc::new(self.folders.fixing(&folders)),
+                    variables: Arc::new(HostVariables),
+                    log: Arc::clone(&audience.log),
+                };
+                let session = Session::new(plan, Arc::clone(&gate), seeds, outside);
+                let end = carry_out(&session, &work, &gate, &actor, &mut tank, cancelled).await;
+                released(end, &gate, &actor, &output).await
+            }
+        };
+        self.approvals.withdraw_all(&actor.principal.task).await?;
         let mut usage = gate.budget.usage();
         usage.fuel = gate.budget.limits().fuel - tank.0.min(gate.budget.limits().fuel);
-        usage.wall_ms = milliseconds(started);
         let record = Entry {
             code: end.status.as_str().to_owned(),
             detail: serde_json::to_string(&usage).unwrap_or_default(),
@@ -254,51 +297,57 @@ impl Host {
         self.tasks.end(ended).await?;
         let head = self.audit.hash(last)?;
         let End { status, output, error } = end;
-        let audit = AuditRange { first, last, head };
-        Ok(Report { task: task.to_string(), bundle: name, status, output, error, usage, audit })
+        let (labels, audit) = (actor.labels.now(), AuditRange { first, last, head });
+        Ok(Report { task: task.to_string(), bundle: name, status, output, error, labels, usage, audit })
     }
+}
 
-    /// Prepares and runs the work, and gives how it ended and how long it ran.
-    #[expect(clippy::too_many_arguments, reason = "the parts of one task, put together once")]
-    async fn carry_out(
-        &self,
-        work: Work,
-        gate: &Arc<Gate>,
-        actor: &Actor,
-        seeds: Seeds,
-        audience: &Audience,
-        tank: &mut Tank,
-        cancelled: impl Future<Output = ()>,
-    ) -> (End, std::time::Duration) {
-        let plan = match &work {
-            Work::Agent { bundle, manifest, .. } => Plan::of_bundle(&self.engine, bundle, manifest),
-            Work::Function { tool, grants, .. } => Plan::of_tool(&self.engine, tool, grants.clone(), alone(tool)),
-        };
-        let plan = match plan {
-            Ok(plan) => plan,
-            Err(refusal) => return (refused_at_load(gate, actor, refusal).await, std::time::Duration::ZERO),
-        };
-        let outside = Outside {
-            store: Arc::clone(&self.outside_store) as _,
-            folders: Arc::new(self.folders.fixing(&work.folders())),
-            variables: Arc::new(HostVariables),
-            log: Arc::clone(&audience.log),
-        };
-        let session = Session::new(plan, Arc::clone(gate), seeds, outside);
-        let begun = gate.clock.elapsed();
-        let run = async {
-            match &work {
-                Work::Agent { input, .. } => agent_end(session.run(&actor.task, input, tank).await, gate),
-                Work::Function { function, arguments, .. } => {
-                    call_end(&session, gate, &actor.task, function, arguments, tank).await
-                }
+/// Runs the work, until it ends or is stopped.
+async fn carry_out(
+    session: &Arc<Session>,
+    work: &Work,
+    gate: &Gate,
+    actor: &Arc<Actor>,
+    tank: &mut Tank,
+    cancelled: impl Future<Output = ()>,
+) -> End {
+    let run = async {
+        match work {
+            Work::Agent { input, .. } => agent_end(session.run(actor, input, tank).await, gate),
+            Work::Function { function, arguments, .. } => {
+                call_end(session, gate, actor, function, arguments, tank).await
             }
-        };
-        let end = tokio::select! {
-            end = run => end,
-            () = cancelled => End::because(Status::Cancelled, "cancelled", "the operator stopped it", None),
-        };
-        (end, gate.clock.elapsed().saturating_sub(begun))
+        }
+    };
+    tokio::select! {
+        end = run => end,
+        () = cancelled => End::because(Status::Cancelled, "cancelled", "the operator stopped it", None),
+    }
+}
+
+/// The result of a task is a sink: what it carries must be accepted, or it stays inside. So must what it says when it
+/// fails or breaks down.
+async fn released(end: End, gate: &Gate, actor: &Actor, accepted: &Labels) -> End {
+    let Err(why) = cleared(&actor.labels.now(), accepted) else { return end };
+    let is_its_own = matches!(end.status, Status::Succeeded | Status::Failed | Status::Trapped);
+    if !is_its_own {
+        return end;
+    }
+    let entry = gate.entry(Kind::Refusal, actor, "task.output");
+    let refusal = gate.refuse(Code::Denied, Entry { detail: crate::gate::detail("why", &why), ..entry }).await;
+    let help = "if its result may carry them, add them to `accepts` under [output] in the grants".to_owned();
+    match end.status {
+        Status::Succeeded => End::because(
+            Status::Refused,
+            "denied",
+            format!("the task's result is withheld (record {}): {why}", refusal.record),
+            Some(help),
+        ),
+        status => {
+            let code = end.error.map_or_else(|| "failed".to_owned(), |error| error.code);
+            let message = format!("what it said is withheld (record {}): {why}", refusal.record);
+            End::because(status, &code, message, Some(help))
+        }
     }
 }
 
@@ -313,17 +362,6 @@ impl Work {
             Self::Function { tool, .. } => {
                 BundleName { name: alone(tool), version: String::new(), digest: tool.digest.to_string() }
             }
-        }
-    }
-
-    /// The folders that decide what it is and may do.
-    fn folders(&self) -> Vec<&Path> {
-        match self {
-            Self::Agent { bundle, manifest, .. } => {
-                let bundle = bundle.source.path().parent();
-                bundle.into_iter().chain([manifest.base.as_path()]).collect()
-            }
-            Self::Function { .. } => Vec::new(),
         }
     }
 
@@ -344,7 +382,7 @@ impl Work {
 }
 
 /// What a tool that is tried alone is called as a bundle: no bundle can have this name, and so it has no bundle's state.
-fn alone(tool: &ComponentSource) -> String {
+pub fn alone(tool: &ComponentSource) -> String {
     format!("call/{}", tool.name)
 }
 
@@ -359,12 +397,13 @@ impl Job {
         };
         let components: serde_json::Map<_, _> =
             components.into_iter().map(|(name, digest)| (name, digest.into())).collect();
-        let policy = if self.policy.is_built_in() { "built-in" } else { "rules" };
+        let (kind, policy) = &self.policy;
         serde_json::json!({
             "bundle": bundle,
             "components": components,
-            "grant": self.grant,
-            "policy": { "kind": policy, "digest": self.policy.digest() },
+            "grant": self.rules.grant(),
+            "policy": { "kind": kind, "digest": policy },
+            "user": self.user.as_ref().map(|user| &user.name),
             "input": input,
             "host": crate::VERSION,
         })
@@ -455,7 +494,7 @@ fn agent_end(result: Result<crate::runtime::Given, Broken>, gate: &Gate) -> End 
 async fn call_end(
     session: &Session,
     gate: &Gate,
-    task: &TaskId,
+    actor: &Arc<Actor>,
     function: &str,
     arguments: &str,
     tank: &mut Tank,
@@ -478,7 +517,7 @@ async fn call_end(
             return End::because(Status::Failed, "invalid-arguments", error.to_string(), Some(help));
         }
     };
-    let outcome = match session.call_root(task, found, &values, tank).await {
+    let outcome = match session.call_root(actor, found, &values, tank).await {
         Ok(outcome) => outcome,
         Err(broken) => return End::broken(broken),
     };

@@ -5,12 +5,14 @@
 //! An effect passes in this order, and whatever fails refuses it:
 //!
 //! 1. the attempt is counted (a guest that only collects refusals runs out as well);
-//! 2. **grant**: [`Effect::covered`];
+//! 2. **grant**: [`Effect::covered`], and for a sink its clearance: [`Effect::accepts`];
 //! 3. **policy**: Cedar; an error is a refusal;
-//! 4. approval: rules that ask for a person refuse, until approvals exist;
-//! 5. the budget is reserved and the **intent** is appended; if the log cannot take it, the budget has it back;
+//! 4. **approval**: when only rules forbid it that people can lift, they are asked, and it is decided again (`ask`);
+//! 5. the budget is reserved, the approval claimed and the **intent** appended, in one transaction; if the log cannot take
+//!    it, or the approval is not what it was, the budget has it back;
 //! 6. **execute**, with the [`Permit`], after the durability that the effect asks for;
-//! 7. **settle**: the outcome is appended and the task's clock moves. A future that is dropped leaves `abandoned`.
+//! 7. **settle**: the outcome is appended with the labels that the task gained, and its clock moves. A future that is
+//!    dropped leaves `abandoned`.
 //!
 //! Functions in `edge/` take a permit by value, and only this module can make one: a capability that forgets to ask does
 //! not compile.
@@ -22,6 +24,9 @@
 //! }
 //! ```
 
+mod ask;
+mod refusal;
+
 use std::fmt::Debug;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -30,9 +35,14 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde::Serialize;
 use sha2::Sha256;
 
+pub use self::refusal::{Code, Denied, Failure, Outcome, Refusal};
+
+use crate::approval::{Claim, ClaimError, Desk, Mode};
 use crate::audit::{self, AuditError, Entry, Kind, Ledger};
 use crate::budget::{Budget, Cost, Exhausted};
-use crate::policy::{Attribute, Decision, Policy, Principal, Resource};
+use crate::label::{Carried, Labels};
+use crate::policy::in_force::InForce;
+use crate::policy::{Attribute, Decision, Person, Principal, Question, Resource, Standing};
 use crate::task::{Clock, TaskId};
 
 /// How durable an effect's intent must be before the effect happens.
@@ -63,6 +73,17 @@ pub trait Effect: Debug + Serialize + Send + Sync {
     }
     /// Does the grant list it?
     fn covered(&self, grant: &Self::Grant) -> bool;
+    /// The labels that may go where it takes data out of the task; none when it takes none out.
+    fn accepts(&self, _grant: &Self::Grant) -> Option<Labels> {
+        None
+    }
+    /// It, as a person who is asked about it reads it.
+    ///
+    /// # Errors
+    /// When it cannot be told.
+    fn shown(&self) -> Result<serde_json::Value, serde_json::Error> {
+        serde_json::to_value(self)
+    }
     /// What it takes from the task's budget.
     fn cost(&self) -> Cost {
         Cost::default()
@@ -101,98 +122,14 @@ impl Intent {
     }
 }
 
-/// Why an effect was refused, in the words that a guest may hear.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Code {
-    /// The grant does not list it.
-    NotGranted,
-    /// A rule forbids it, or none permits it.
-    Denied,
-    /// Rules forbid it unless a person approves.
-    NeedsApproval,
-    /// A quota of the capability is spent.
-    Quota,
-    /// It could not be recorded.
-    Unavailable,
-}
-
-impl Code {
-    /// The word that is stored and shown.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::NotGranted => "not-granted",
-            Self::Denied => "denied",
-            Self::NeedsApproval => "needs-approval",
-            Self::Quota => "quota",
-            Self::Unavailable => "unavailable",
-        }
-    }
-}
-
-/// An effect that did not happen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("refused: {} (record {record})", .code.as_str())]
-pub struct Refusal {
-    /// Why.
-    pub code: Code,
-    /// The number of the audit record; 0 when the log could not take one.
-    pub record: u64,
-}
-
-/// Why an effect gave no result: the guest hears of a refusal, and never of the end of its task.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum Denied {
-    /// The effect was refused; the task goes on.
-    #[error(transparent)]
-    Refused(#[from] Refusal),
-    /// The whole task ends.
-    #[error(transparent)]
-    Exhausted(#[from] Exhausted),
-}
-
-/// What an effect that was allowed can fail with.
-pub trait Failure: From<Denied> {
-    /// What its outcome is recorded as: `failed`, or the code of a refusal that only showed while it ran.
-    fn outcome(&self) -> Outcome {
-        Outcome::Failed
-    }
-
-    /// What the guest behind the effect said when it broke down, for the record's field of guest-made text.
-    fn text(&self) -> &str {
-        ""
-    }
-}
-
-/// How an effect that was allowed went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// It happened.
-    Done,
-    /// It was tried, and did not work.
-    Failed,
-    /// It would have outgrown a quota, and did not happen.
-    Quota,
-    /// Its future was dropped: how far it came is not known.
-    Abandoned,
-}
-
-impl Outcome {
-    /// The word that is stored.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Done => "done",
-            Self::Failed => "failed",
-            Self::Quota => "quota",
-            Self::Abandoned => "abandoned",
-        }
-    }
-}
-
-/// Is told of each effect as it begins, to show progress.
+/// Is told of what happens, to show it.
 pub trait Observer: Send + Sync {
     /// An effect was allowed and begins.
     fn effect(&self, action: &'static str, resource: &Resource);
+    /// People are asked for an approval of this name, and waited for.
+    fn asked(&self, _approval: &str) {}
+    /// They are not waited for any more.
+    fn answered(&self, _approval: &str) {}
 }
 
 /// One store of a task: who asks.
@@ -202,53 +139,54 @@ pub struct Actor {
     pub task: TaskId,
     /// How policies see it.
     pub principal: Principal,
+    /// The labels of what it touched.
+    pub labels: Carried,
 }
 
 impl Actor {
-    /// A component of a bundle, in a task.
-    pub fn new(task: TaskId, bundle: &str, component: &str, digest: String) -> Self {
+    /// A component of a bundle, in a task, on somebody's behalf.
+    pub fn new(task: TaskId, bundle: &str, component: &str, digest: String, user: Option<Person>) -> Self {
         let principal = Principal {
             task: task.to_string(),
             bundle: bundle.to_owned(),
             component: component.to_owned(),
             digest,
             depth: task.depth() as u64,
+            user,
         };
-        Self { task, principal }
+        Self { task, principal, labels: Carried::default() }
+    }
+
+    /// The same, with labels that it begins with.
+    #[must_use]
+    pub fn carrying(self, labels: Labels) -> Self {
+        Self { labels: Carried::new(labels), ..self }
     }
 }
 
 /// The gate of one task and all its calls.
 pub struct Gate {
     /// The rules.
-    pub policy: Arc<Policy>,
+    pub rules: InForce,
     /// What the task may spend.
     pub budget: Arc<Budget>,
     /// The task's clocks.
     pub clock: Arc<Clock>,
     /// Where records go.
     pub ledger: Arc<dyn Ledger>,
+    /// Where people are asked.
+    pub desk: Arc<dyn Desk>,
+    /// Whether they are.
+    pub approvals: Mode,
     /// Who is shown what happens.
     pub observer: Arc<dyn Observer>,
     /// The task's own key for digests of arguments, so that deleting it unlinks them.
     pub key: [u8; 32],
     /// How many effects were asked for.
-    effects: AtomicU64,
+    pub effects: AtomicU64,
 }
 
 impl Gate {
-    /// The gate of a task that begins.
-    pub fn new(
-        policy: Arc<Policy>,
-        budget: Arc<Budget>,
-        clock: Arc<Clock>,
-        ledger: Arc<dyn Ledger>,
-        observer: Arc<dyn Observer>,
-        key: [u8; 32],
-    ) -> Self {
-        Self { policy, budget, clock, ledger, observer, key, effects: AtomicU64::new(0) }
-    }
-
     /// A record of `actor`'s, with nothing said yet.
     pub fn entry(&self, kind: Kind, actor: &Actor, action: &str) -> Entry {
         Entry {
@@ -299,7 +237,7 @@ impl Gate {
 /// What a capability holds to ask the gate: who asks, under which grant, at which crossing of the import border.
 pub struct Guard<'a, G> {
     gate: &'a Gate,
-    actor: &'a Actor,
+    actor: &'a Arc<Actor>,
     grant: Option<&'a G>,
     import: u64,
 }
@@ -314,7 +252,7 @@ impl<G> Copy for Guard<'_, G> {}
 
 impl<'a, G> Guard<'a, G> {
     /// A guard for one crossing. Without a grant it refuses everything.
-    pub(crate) fn new(gate: &'a Gate, actor: &'a Actor, grant: Option<&'a G>, import: u64) -> Self {
+    pub(crate) fn new(gate: &'a Gate, actor: &'a Arc<Actor>, grant: Option<&'a G>, import: u64) -> Self {
         Self { gate, actor, grant, import }
     }
 
@@ -324,8 +262,13 @@ impl<'a, G> Guard<'a, G> {
     }
 
     /// Who asks.
-    pub fn actor(&self) -> &'a Actor {
+    pub fn actor(&self) -> &'a Arc<Actor> {
         self.actor
+    }
+
+    /// The task has touched data with these labels, and carries them from now on.
+    pub fn gain(&self, labels: &Labels) {
+        self.actor.labels.gain(labels);
     }
 
     /// The task's budget, for what is metered as it flows.
@@ -379,28 +322,19 @@ impl<'a, G> Guard<'a, G> {
 
     async fn decide<E: Effect<Grant = G>>(&self, effect: E) -> Result<(Permit<E>, Settlement<'a>), Denied> {
         let gate = self.gate;
-        let resource = effect.resource();
         let mut entry = self.question(&effect);
         if let Err(exhausted) = gate.budget.attempt() {
             return Err(self.exhausted(exhausted, entry).await);
         }
-        if !self.grant.is_some_and(|grant| effect.covered(grant)) {
+        let Some(grant) = self.grant.filter(|grant| effect.covered(grant)) else {
             entry.detail = detail("why", "the grant does not cover it");
             return Err(gate.refuse(Code::NotGranted, entry).await.into());
-        }
-        match gate.policy.decide(&self.actor.principal, E::ACTION, &resource, &effect.context()) {
-            Decision::Allow { rules } => entry.rules = rules,
-            Decision::Deny { rules, approvals, error } => {
-                let code = if approvals.is_empty() { Code::Denied } else { Code::NeedsApproval };
-                entry.detail = match error {
-                    Some(error) => detail("error", &error),
-                    None if rules.is_empty() => detail("why", "no rule permits it"),
-                    None if approvals.is_empty() => detail("why", "a rule forbids it"),
-                    None => detail("approval", &approvals.join(", ")),
-                };
-                entry.rules = rules;
-                return Err(gate.refuse(code, entry).await.into());
-            }
+        };
+        if let Some(accepted) = effect.accepts(grant)
+            && let Err(why) = cleared(&self.actor.labels.now(), &accepted)
+        {
+            entry.detail = detail("why", &why);
+            return Err(gate.refuse(Code::Denied, entry).await.into());
         }
         entry.arguments = match gate.digest(&effect) {
             Ok(digest) => digest,
@@ -409,29 +343,96 @@ impl<'a, G> Guard<'a, G> {
                 return Err(gate.refuse(Code::Unavailable, entry).await.into());
             }
         };
+        let claim = self.permitted(&effect, &mut entry).await?;
         let reservation = match gate.budget.reserve(effect.cost()) {
             Ok(reservation) => reservation,
             Err(exhausted) => return Err(self.exhausted(exhausted, entry).await),
         };
         entry.code = "allowed".to_owned();
+        let outcome = Entry { kind: Kind::Outcome, detail: String::new(), ..entry.clone() };
+        let intent = self.record::<E>(claim, entry).await?;
+        reservation.keep();
+        gate.observer.effect(E::ACTION, &effect.resource());
+        let before = self.actor.labels.now();
+        let settlement =
+            Settlement { gate, actor: self.actor, before, intent: intent.clone(), outcome: Some(outcome) };
+        Ok((Permit { effect, intent }, settlement))
+    }
+
+    /// What the rules say, and people, where the rules ask for them. An approval has to be claimed yet.
+    async fn permitted<E: Effect<Grant = G>>(&self, effect: &E, entry: &mut Entry) -> Result<Option<Claim>, Denied> {
+        let (resource, context) = (effect.resource(), effect.context());
+        let standing = self.standing();
+        let question = Question {
+            principal: &self.actor.principal,
+            standing: &standing,
+            action: E::ACTION,
+            resource: &resource,
+            context: &context,
+        };
+        let policy = self.gate.rules.policy();
+        let decision = match &policy {
+            Ok(policy) => policy.judge(&question),
+            Err(error) => Decision::Deny { rules: Vec::new(), error: Some(error.clone()) },
+        };
+        match decision {
+            Decision::Allow { rules } => {
+                entry.rules = rules;
+                Ok(None)
+            }
+            Decision::Deny { rules, error } => {
+                entry.detail = match error {
+                    Some(error) => detail("error", &error),
+                    None if rules.is_empty() => detail("why", "no rule permits it"),
+                    None => detail("why", "a rule forbids it"),
+                };
+                entry.rules = rules;
+                Err(self.gate.refuse(Code::Denied, entry.clone()).await.into())
+            }
+            Decision::NeedsApproval { rules, ask } => {
+                entry.rules = rules;
+                self.approved(effect, entry, &question, ask).await.map(Some)
+            }
+        }
+    }
+
+    /// How the task stands now.
+    fn standing(&self) -> Standing {
+        Standing {
+            labels: self.actor.labels.now(),
+            usage: self.gate.budget.usage(),
+            now: crate::config::wall_clock(),
+        }
+    }
+
+    /// Records the intent, with what has to be true in the same transaction. It is given back when the effect's own
+    /// transaction has to hold it.
+    async fn record<E: Effect<Grant = G>>(&self, claim: Option<Claim>, entry: Entry) -> Result<Option<Intent>, Denied> {
+        let gate = self.gate;
         let unavailable = |AuditError(_)| {
             gate.budget.refused();
             Denied::Refused(Refusal { code: Code::Unavailable, record: 0 })
         };
-        let outcome = Entry { kind: Kind::Outcome, detail: String::new(), ..entry.clone() };
-        let intent = if E::DURABILITY == Durability::Shared {
-            gate.ledger.health().map_err(unavailable)?;
-            Some(Intent(Arc::new(Mutex::new(Some(entry)))))
-        } else {
-            let ticket = gate.ledger.append(entry).map_err(unavailable)?;
-            if E::DURABILITY == Durability::Outside {
-                ticket.await.map_err(unavailable)?;
-            }
-            None
-        };
-        reservation.keep();
-        gate.observer.effect(E::ACTION, &resource);
-        Ok((Permit { effect, intent: intent.clone() }, Settlement { gate, intent, outcome: Some(outcome) }))
+        gate.ledger.health().map_err(unavailable)?;
+        if let Some(claim) = claim {
+            // What a person approved waits for the disk, whatever it is: the approval is used up by it.
+            return match gate.desk.claim(claim, entry.clone()).await {
+                Ok(_) => Ok(None),
+                Err(ClaimError::Unavailable(error)) => Err(unavailable(error)),
+                Err(error) => {
+                    let entry = Entry { detail: detail("approval", &error.to_string()), ..entry };
+                    Err(gate.refuse(Code::NeedsApproval, entry).await.into())
+                }
+            };
+        }
+        if E::DURABILITY == Durability::Shared {
+            return Ok(Some(Intent(Arc::new(Mutex::new(Some(entry))))));
+        }
+        let ticket = gate.ledger.append(entry).map_err(unavailable)?;
+        if E::DURABILITY == Durability::Outside {
+            ticket.await.map_err(unavailable)?;
+        }
+        Ok(None)
     }
 
     /// The record of an effect, before it is decided.
@@ -454,6 +455,15 @@ impl<'a, G> Guard<'a, G> {
     }
 }
 
+/// Whether a sink accepts what a task carries; if not, why.
+///
+/// # Errors
+/// The labels that it does not accept, in a sentence.
+pub fn cleared(carried: &Labels, accepted: &Labels) -> Result<(), String> {
+    let held = carried.without(accepted);
+    if held.is_empty() { Ok(()) } else { Err(format!("the task carries what may not go there: {held}")) }
+}
+
 /// What the host has to say in a record, as JSON.
 pub fn detail(key: &str, value: &str) -> String {
     let value = serde_json::Value::from(audit::escaped(value));
@@ -463,6 +473,9 @@ pub fn detail(key: &str, value: &str) -> String {
 /// An effect that is under way. It leaves an outcome, whatever happens to the future that it runs in.
 struct Settlement<'a> {
     gate: &'a Gate,
+    actor: &'a Actor,
+    /// What the task carried before.
+    before: Labels,
     intent: Option<Intent>,
     outcome: Option<Entry>,
 }
@@ -474,7 +487,9 @@ impl Settlement<'_> {
 
     fn write(&mut self, how: Outcome, text: &str) {
         let Some(outcome) = self.outcome.take() else { return };
-        let outcome = Entry { code: how.as_str().to_owned(), text: audit::escaped(text), ..outcome };
+        let gained = self.actor.labels.now().without(&self.before);
+        let detail = if gained.is_empty() { String::new() } else { serde_json::json!({ "labels": gained }).to_string() };
+        let outcome = Entry { code: how.as_str().to_owned(), text: audit::escaped(text), detail, ..outcome };
         if how == Outcome::Quota {
             self.gate.budget.refused();
         }

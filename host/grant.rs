@@ -12,6 +12,10 @@
 //!
 //! [tools.orders]
 //! digest = "sha256:…"       # another component is refused
+//! labels = ["confidential"] # whatever it gives carries this
+//!
+//! [output]
+//! accepts = ["confidential"]
 //! ```
 //!
 //! `[agent]` and each `[tools.…]` hold grant keys, which are read with the vocabulary; a key that is not there grants
@@ -29,6 +33,7 @@ use toml::de::DeValue;
 use toml_edit::{DocumentMut, Item, Table, TableLike, Value};
 
 use crate::bundle::{Bundle, ComponentName, ComponentSource, Digest, Name, tool_name};
+use crate::label::Labels;
 use crate::manifest::{Fields, ManifestError, Sections, Source, Vocabulary};
 
 pub use limits::Limits;
@@ -43,6 +48,8 @@ pub struct Manifest {
     pub bundle: Spanned<Name>,
     /// What one task may use.
     pub limits: Limits,
+    /// The labels that a task's result may carry.
+    pub output: Labels,
     /// What the agent may do.
     pub agent: ComponentGrant,
     /// What the tools may do. A tool without a section may do nothing of its own.
@@ -62,6 +69,8 @@ pub struct ComponentGrant {
     pub span: Range<usize>,
     /// The one component that the grant is for, if it is pinned.
     pub digest: Option<Spanned<Digest>>,
+    /// What whatever it gives is labelled with.
+    pub labels: Labels,
     /// The grants, by key.
     pub sections: Sections,
 }
@@ -96,11 +105,12 @@ impl Manifest {
             Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
             _ => PathBuf::from("."),
         };
-        let mut fields = Fields::of_document(&source, &["bundle", "limits", "agent", "tools"])?;
+        let mut fields = Fields::of_document(&source, &["bundle", "limits", "output", "agent", "tools"])?;
         let bundle = fields.read::<Name>("bundle")?;
         let bundle = bundle
             .ok_or_else(|| fields.missing("bundle", "say which bundle this is for, as `bundle = \"researcher\"`"))?;
         let limits = fields.take("limits").map(|(_, value)| Limits::read(&source, value)).transpose()?;
+        let output = fields.take("output").map(|(_, value)| accepted(&source, value)).transpose()?;
         let reader = GrantReader { source: &source, base: &base, vocabulary };
         let agent = fields.take("agent").map(|(key, value)| reader.read(key, value)).transpose()?;
         let mut tools = BTreeMap::new();
@@ -112,6 +122,7 @@ impl Manifest {
         Ok(Manifest {
             bundle,
             limits: limits.unwrap_or_default(),
+            output: output.unwrap_or_default(),
             agent: agent.unwrap_or_default(),
             tools,
             digest: Digest::of(source.text().as_bytes()),
@@ -237,6 +248,12 @@ fn append(table: &mut dyn TableLike, key: &str, item: Item) {
     table.insert(key, item);
 }
 
+/// `[output]`: the labels that it accepts.
+fn accepted(source: &Source, value: Spanned<DeValue<'_>>) -> Result<Labels, ManifestError> {
+    let mut fields = Fields::of(source, value, &["accepts"])?;
+    Ok(fields.read::<Labels>("accepts")?.map(Spanned::into_inner).unwrap_or_default())
+}
+
 /// Reads the components' sections of a manifest.
 struct GrantReader<'m> {
     source: &'m Source,
@@ -246,12 +263,13 @@ struct GrantReader<'m> {
 
 impl<'m> GrantReader<'m> {
     fn read(&self, key: Range<usize>, value: Spanned<DeValue<'m>>) -> Result<ComponentGrant, ManifestError> {
-        let mut known = vec!["digest"];
+        let mut known = vec!["digest", "labels"];
         known.extend(self.vocabulary.iter().map(|section| section.key()));
         let mut fields = Fields::of(self.source, value, &known)?;
         let digest = fields.read::<Digest>("digest")?;
+        let labels = fields.read::<Labels>("labels")?.map(Spanned::into_inner).unwrap_or_default();
         let sections = fields.into_sections(self.vocabulary, |section, value| section.grant(value, self.base))?;
-        Ok(ComponentGrant { span: key, digest, sections })
+        Ok(ComponentGrant { span: key, digest, labels, sections })
     }
 }
 

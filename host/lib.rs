@@ -13,6 +13,7 @@
 //! - [`recorder`] stands at the import border; [`task`] names tasks and keeps their clocks; [`config`] holds what the host
 //!   takes from the machine.
 
+pub mod approval;
 pub mod audit;
 pub mod budget;
 pub mod bundle;
@@ -24,7 +25,9 @@ pub mod engine;
 pub mod front;
 pub mod gate;
 pub mod grant;
+pub mod label;
 pub mod manifest;
+pub mod people;
 pub mod policy;
 pub mod recorder;
 pub mod runtime;

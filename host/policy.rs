@@ -1,67 +1,52 @@
 //! Decisions: Cedar rules, asked before every effect.
 //!
-//! The principal is the task, with the component and the bundle as its parents; the action is the effect; the resource is
-//! what it acts on; the context holds its arguments. The schema is put together from the capabilities' own fragments, and
-//! every rule is validated against it strictly when it is loaded: Cedar skips a rule that errors, so a `forbid` with a
-//! misspelt attribute would silently permit. For the same reason any evaluation error, and any request that does not fit
-//! the schema, is a denial.
+//! | module | job |
+//! | --- | --- |
+//! | [`schema`] | what rules can speak of: entities, actions, and the tools' arguments as their WIT types them |
+//! | [`arguments`] | types and values of components, as Cedar's |
+//! | `value` | attributes |
+//! | [`rules`] | reads, names and validates the rules of a folder |
+//! | [`in_force`] | the rules while a task runs
+//! | `slices` | which rules can apply to what, found once |
 //!
-//! A `forbid` that bears `@approval("group")` asks for a person. Until approvals exist it denies, and says so.
+//! The principal is the task, with the component and the bundle as its parents; the action is the effect; the resource is
+//! what it acts on; the context holds its arguments. Every rule is validated strictly when it is loaded: Cedar skips a
+//! rule that errors, so a `forbid` with a misspelt attribute would silently permit. For the same reason any evaluation
+//! error, and any request that does not fit the schema, is a denial.
+//!
+//! A `forbid` that bears `@approval("group")` asks for a person. Whether a person would help is found by the same engine:
+//! when only such rules forbid, it is asked again as if their groups had approved.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::path::Path;
-use std::str::FromStr;
+pub mod arguments;
+pub mod in_force;
+pub mod rules;
+pub mod schema;
+mod slices;
+mod value;
 
-use cap_std::fs::Dir;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::time::Duration;
+
 use cedar_policy::{
-    Authorizer, Context, Decision as Verdict, Effect, Entities, Entity, EntityId, EntityTypeName, EntityUid, PolicyId,
-    PolicySet, Request, RestrictedExpression, Schema, ValidationMode, Validator,
+    Authorizer, Context, Decision as Verdict, Entities, Entity, EntityTypeName, EntityUid, PolicyId, Request, Schema,
 };
-use miette::Diagnostic;
-use sha2::{Digest as _, Sha256};
 
+pub use self::value::{Attribute, ValueError};
+
+use self::rules::{Approvable, Rule};
+use self::slices::Slices;
 use crate::bundle::Digest;
-use crate::manifest::{ManifestError, Source};
-
-/// The rule that stands where an operator wrote none.
-const BUILT_IN: &str = "@id(\"built-in\")\npermit (principal, action, resource);\n";
-
-/// What every fragment of the schema builds upon.
-const BASE_SCHEMA: &str = "
-    entity Bundle;
-    entity Component in [Bundle];
-    entity Task in [Component] { bundle: String, component: String, digest: String, depth: Long };
-";
+use crate::label::Labels;
+use crate::task::Usage;
 
 /// Bytes of stack that one decision may use.
 const STACK: usize = 512 << 10;
 
-/// The largest policy file, in bytes.
-const FILE_LIMIT: u64 = 1 << 20;
-
-/// A typed attribute of a request.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Attribute {
-    /// A Cedar `Long`. Larger numbers are given as `i64::MAX`.
-    Long(u64),
-    /// A Cedar `String`.
-    String(String),
-    /// A Cedar `Bool`.
-    Bool(bool),
-}
-
-impl Attribute {
-    fn expression(&self) -> RestrictedExpression {
-        match self {
-            Self::Long(value) => RestrictedExpression::new_long(i64::try_from(*value).unwrap_or(i64::MAX)),
-            Self::String(value) => RestrictedExpression::new_string(value.clone()),
-            Self::Bool(value) => RestrictedExpression::new_bool(*value),
-        }
-    }
-}
-
 /// Who asks: a task, as policies see it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Principal {
     /// The task's name.
     pub task: String,
@@ -73,6 +58,17 @@ pub struct Principal {
     pub digest: String,
     /// 0 for the agent, 1 for a tool that it calls…
     pub depth: u64,
+    /// On whose behalf it acts, if on anybody's.
+    pub user: Option<Person>,
+}
+
+/// A person, as the host's configuration knows them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Person {
+    /// Their name.
+    pub name: String,
+    /// The groups that they are in.
+    pub groups: BTreeSet<String>,
 }
 
 /// What an effect acts on.
@@ -107,6 +103,32 @@ impl std::fmt::Display for Resource {
     }
 }
 
+/// What else a decision can depend on: how the task stands when it asks.
+#[derive(Clone, Debug, Default)]
+pub struct Standing {
+    /// The labels that it carries.
+    pub labels: Labels,
+    /// What the whole task used so far. Fuel is not known before it ends.
+    pub usage: Usage,
+    /// Since the Unix epoch.
+    pub now: Duration,
+}
+
+/// What is asked: may this task do this, now?
+#[derive(Clone, Debug)]
+pub struct Question<'a> {
+    /// Who asks.
+    pub principal: &'a Principal,
+    /// How it stands.
+    pub standing: &'a Standing,
+    /// `<grant key>.<verb>`.
+    pub action: &'a str,
+    /// What it acts on.
+    pub resource: &'a Resource,
+    /// Its arguments.
+    pub context: &'a [(&'static str, Attribute)],
+}
+
 /// What came of asking.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
@@ -119,100 +141,55 @@ pub enum Decision {
     Deny {
         /// The rules that forbid; none when no rule permits.
         rules: Vec<String>,
-        /// The groups whose approval would be needed, when every rule that forbids asks for one.
-        approvals: Vec<String>,
         /// Why the question itself could not be answered: that is a denial as well.
         error: Option<String>,
     },
+    /// It must not happen, unless people approve.
+    NeedsApproval {
+        /// The rules that forbid it until then.
+        rules: Vec<String>,
+        /// Who has to approve, and for how long that holds.
+        ask: Ask,
+    },
+}
+
+/// Whom to ask.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ask {
+    /// The groups, each of which has to approve.
+    pub groups: BTreeSet<String>,
+    /// How long an approval holds.
+    pub ttl: Duration,
+    /// How long to wait for one.
+    pub deadline: Duration,
 }
 
 impl Decision {
     fn error(error: impl std::fmt::Display) -> Self {
-        Self::Deny { rules: Vec::new(), approvals: Vec::new(), error: Some(error.to_string()) }
+        Self::Deny { rules: Vec::new(), error: Some(error.to_string()) }
     }
 }
 
 /// The rules for one bundle, validated.
 #[derive(Debug)]
 pub struct Policy {
-    rules: PolicySet,
+    slices: Slices,
+    /// What rules say of approvals, by name.
+    approvable: HashMap<PolicyId, Approvable>,
     schema: Schema,
+    kinds: HashMap<String, EntityTypeName>,
     authorizer: Authorizer,
     digest: Digest,
     built_in: bool,
 }
 
 impl Policy {
-    /// The policy that permits whatever the grant covers. `fragments` are the capabilities' parts of the schema.
-    ///
-    /// # Errors
-    /// When the fragments are no schema, which is a bug in a capability.
-    pub fn built_in(fragments: &[&str]) -> Result<Self, ManifestError> {
-        Self::of(&[Source::new("built-in policy", BUILT_IN)], fragments, true)
-    }
-
-    /// Reads all `*.cedar` files of a folder, in the order of their names. A folder without any has the built-in policy.
-    ///
-    /// # Errors
-    /// When a file cannot be read, is no Cedar, or does not fit the schema: with its place.
-    pub fn load(dir: &Dir, path: &Path, fragments: &[&str]) -> Result<Self, ManifestError> {
-        let mut sources = Vec::new();
-        let unreadable = |name: &Path, error: &dyn std::fmt::Display| {
-            ManifestError::of_file(
-                &path.join(name),
-                &format!("cannot read the policy: {error}"),
-                "make it a readable text file".to_owned(),
-            )
-        };
-        for entry in dir.entries().map_err(|error| unreadable(Path::new("."), &error))? {
-            let name = entry.map_err(|error| unreadable(Path::new("."), &error))?.file_name();
-            if Path::new(&name).extension().is_some_and(|extension| extension == "cedar") {
-                sources.push(name);
-            }
-        }
-        sources.sort();
-        let sources = sources.iter().map(|name| {
-            let name = Path::new(name);
-            let length = dir.metadata(name).map_err(|error| unreadable(name, &error))?.len();
-            if length > FILE_LIMIT {
-                return Err(unreadable(name, &format!("it has {length} bytes, more than {FILE_LIMIT}")));
-            }
-            let text = dir.read_to_string(name).map_err(|error| unreadable(name, &error))?;
-            Ok(Source::new(path.join(name).display().to_string(), text))
-        });
-        let sources = sources.collect::<Result<Vec<_>, _>>()?;
-        if sources.is_empty() { Self::built_in(fragments) } else { Self::of(&sources, fragments, false) }
-    }
-
-    fn of(sources: &[Source], fragments: &[&str], built_in: bool) -> Result<Self, ManifestError> {
-        let text = format!("namespace Ambit {{\n{BASE_SCHEMA}\n{}\n}}", fragments.join("\n"));
-        let schema_source = Source::new("policy schema", text.as_str());
-        let (schema, _) = Schema::from_cedarschema_str(&text).map_err(|error| at(&schema_source, &error))?;
-        let validator = Validator::new(schema.clone());
-        let mut rules = PolicySet::new();
-        let mut hash = Sha256::new();
-        let mut seen: BTreeMap<PolicyId, String> = BTreeMap::new();
-        for source in sources {
-            hash.update((source.text().len() as u64).to_be_bytes());
-            hash.update(source.text());
-            for policy in named(source)?.policies() {
-                let id = policy.id();
-                if let Some(first) = seen.insert(id.clone(), source.path().display().to_string()) {
-                    let message = format!("two rules are named `{id}`: the other is in {first}");
-                    return Err(whole(source, &message, UNIQUE));
-                }
-                let alone = PolicySet::from_policies([policy.clone()])
-                    .map_err(|error| whole(source, &error.to_string(), UNIQUE))?;
-                let result = validator.validate(&alone, ValidationMode::Strict);
-                // Cedar gives one error for each action that a rule can be about, in no order.
-                if let Some(error) = result.validation_errors().min_by_key(ToString::to_string) {
-                    return Err(at(source, error));
-                }
-                rules.add(policy.clone()).map_err(|error| whole(source, &error.to_string(), UNIQUE))?;
-            }
-        }
-        let digest = Digest::from(<[u8; 32]>::from(hash.finalize()));
-        Ok(Self { rules, schema, authorizer: Authorizer::new(), digest, built_in })
+    fn new(schema: Schema, rules: Vec<Rule>, digest: Digest, built_in: bool) -> Self {
+        let approvable = rules.iter().filter_map(|rule| Some((rule.policy.id().clone(), rule.approvable.clone()?)));
+        let approvable = approvable.collect();
+        let slices = Slices::of(&schema, rules.into_iter().map(|rule| rule.policy).collect());
+        let kinds = schema.entity_types().map(|kind| (kind.basename().to_owned(), kind.clone())).collect();
+        Self { slices, approvable, schema, kinds, authorizer: Authorizer::new(), digest, built_in }
     }
 
     /// The digest of the text of all rules.
@@ -225,226 +202,151 @@ impl Policy {
         self.built_in
     }
 
-    /// May `principal` do `action` to `resource`?
-    pub fn decide(
-        &self,
-        principal: &Principal,
-        action: &str,
-        resource: &Resource,
-        context: &[(&'static str, Attribute)],
-    ) -> Decision {
+    /// What do the rules say to this, without anybody's approval?
+    ///
+    /// When only rules forbid that a person can lift, the groups that they name are collected, and it is decided again as
+    /// if these had approved: only if that is yes would it help to ask them.
+    pub fn judge(&self, question: &Question<'_>) -> Decision {
+        let first = match self.decide(question, &BTreeSet::new()) {
+            Decision::Deny { rules, error: None } if !rules.is_empty() => rules,
+            decision => return decision,
+        };
+        let denial = |rules| Decision::Deny { rules, error: None };
+        let Some(mut ask) = self.ask(&first) else { return denial(first) };
+        loop {
+            match self.decide(question, &ask.groups) {
+                Decision::Allow { .. } => return Decision::NeedsApproval { rules: first, ask },
+                Decision::Deny { rules, error: None } => match self.ask(&rules) {
+                    // Every turn adds a group, and rules name finitely many.
+                    Some(more) if !more.groups.is_subset(&ask.groups) => ask = ask.and(more),
+                    _ => return denial(first),
+                },
+                error => return error,
+            }
+        }
+    }
+
+    /// What do the rules say to this, now that these groups have approved it?
+    pub fn decide(&self, question: &Question<'_>, approvals: &BTreeSet<String>) -> Decision {
         // Cedar refuses to recurse when it finds little stack left, and it measures that of the thread: on the stacks of
         // wasmtime's fibers, from which guests ask, it always finds none. So it is given one of its own.
-        let answer = || self.answer(principal, action, resource, context).unwrap_or_else(Decision::error);
-        stacker::grow(STACK, answer)
+        stacker::grow(STACK, || self.answer(question, approvals).unwrap_or_else(Decision::error))
     }
 
     fn answer(
         &self,
-        principal: &Principal,
-        action: &str,
-        resource: &Resource,
-        context: &[(&'static str, Attribute)],
+        question: &Question<'_>,
+        approvals: &BTreeSet<String>,
     ) -> Result<Decision, Box<dyn std::error::Error>> {
-        let task = uid("Task", &principal.task)?;
-        let action = uid("Action", action)?;
-        let target = uid(resource.kind, &resource.name)?;
-        let entities = Entities::from_entities(entities(principal, &task, resource, &target)?, Some(&self.schema))?;
-        let context =
-            Context::from_pairs(context.iter().map(|(name, value)| ((*name).to_owned(), value.expression())))?;
-        let request = Request::new(task, action, target, context, Some(&self.schema))?;
-        let response = self.authorizer.is_authorized(&request, &self.rules, &entities);
+        let Question { principal, standing, resource, .. } = question;
+        let task = self.uid("Task", &principal.task)?;
+        let target = self.uid(resource.kind, &resource.name)?;
+        let slice = self.slices.find(question.action, &resource.name).ok_or_else(|| unknown(question))?;
+        let mut context = vec![
+            ("now", Attribute::Time(i64::try_from(standing.now.as_millis()).unwrap_or(i64::MAX))),
+            ("weekday", Attribute::String(weekday(standing.now).to_owned())),
+            ("approvals", Attribute::strings(approvals)),
+        ];
+        context.extend_from_slice(question.context);
+        let context = Context::from_pairs(expressions(context)?)?;
+        let mut entities = self.principal(question, &task)?;
+        let attributes = expressions(resource.attributes.iter().cloned())?.into_iter().collect();
+        entities.push(Entity::new(target.clone(), attributes, HashSet::new())?);
+        if cfg!(debug_assertions) {
+            // What is put to the rules has the types that they were validated with.
+            Entities::from_entities(entities.clone(), Some(&self.schema))?;
+        }
+        entities.push(Entity::new_no_attrs(slice.action.clone(), slice.groups.clone()));
+        let entities = Entities::from_entities(entities, None)?;
+        let request = Request::new(task, slice.action.clone(), target, context, Some(&self.schema))?;
+        let response = self.authorizer.is_authorized(&request, slice.rules, &entities);
         if let Some(error) = response.diagnostics().errors().next() {
             return Ok(Decision::error(error));
         }
-        let mut reasons: Vec<&PolicyId> = response.diagnostics().reason().collect();
-        reasons.sort();
-        let rules = reasons.iter().map(ToString::to_string).collect();
+        let mut rules: Vec<String> = response.diagnostics().reason().map(ToString::to_string).collect();
+        rules.sort();
         Ok(match response.decision() {
             Verdict::Allow => Decision::Allow { rules },
-            Verdict::Deny => Decision::Deny { rules, approvals: self.approvals(&reasons), error: None },
+            Verdict::Deny => Decision::Deny { rules, error: None },
         })
     }
 
-    /// The groups that could lift a denial: those of all rules that forbid, if each names one.
-    fn approvals(&self, reasons: &[&PolicyId]) -> Vec<String> {
-        let groups: Option<Vec<String>> = reasons
-            .iter()
-            .filter_map(|id| self.rules.policy(id))
-            .filter(|policy| policy.effect() == Effect::Forbid)
-            .map(|policy| policy.annotation("approval").map(ToOwned::to_owned))
-            .collect();
-        groups.unwrap_or_default()
-    }
-}
-
-/// The rules of a file, each under the name that its `@id` gives, else `<file>#<number>`.
-fn named(source: &Source) -> Result<PolicySet, ManifestError> {
-    let parsed = PolicySet::from_str(source.text()).map_err(|error| at(source, &error))?;
-    if let Some(template) = parsed.templates().next() {
-        let message = format!("`{}` is a template: `?principal` and `?resource` have no values here", template.id());
-        return Err(whole(source, &message, "write the rule without placeholders"));
-    }
-    let file = source.path().file_name().unwrap_or_default().to_string_lossy();
-    let mut rules = PolicySet::new();
-    for policy in parsed.policies() {
-        let number = policy.id().to_string();
-        let name = match policy.annotation("id") {
-            Some(name) => name.to_owned(),
-            None => format!("{file}#{}", number.trim_start_matches("policy")),
-        };
-        let named = policy.new_id(PolicyId::new(&name));
-        rules.add(named).map_err(|_| whole(source, &format!("two rules are named `{name}`"), UNIQUE))?;
-    }
-    Ok(rules)
-}
-
-/// What to do about two rules of one name.
-const UNIQUE: &str = "give each rule an `@id` of its own";
-
-/// Something wrong with a whole file.
-fn whole(source: &Source, message: &str, help: &str) -> ManifestError {
-    ManifestError::at(source, 0..1, message, help.to_owned())
-}
-
-/// A diagnostic of Cedar's at its place in a file of ours.
-fn at(source: &Source, error: &dyn Diagnostic) -> ManifestError {
-    let message = error.to_string();
-    let help = error.help().map(|help| help.to_string());
-    let span =
-        error.labels().and_then(|mut labels| labels.next()).map(|label| label.offset()..label.offset() + label.len());
-    match span {
-        Some(span) => ManifestError::at(source, span, &message, help),
-        None => ManifestError::at(source, 0..1, &message, help),
-    }
-}
-
-fn uid(kind: &str, name: &str) -> Result<EntityUid, Box<dyn std::error::Error>> {
-    let kind = EntityTypeName::from_str(&format!("Ambit::{kind}"))?;
-    Ok(EntityUid::from_type_name_and_id(kind, EntityId::new(name)))
-}
-
-fn entities(
-    principal: &Principal,
-    task: &EntityUid,
-    resource: &Resource,
-    target: &EntityUid,
-) -> Result<Vec<Entity>, Box<dyn std::error::Error>> {
-    let bundle = uid("Bundle", &principal.bundle)?;
-    let component = uid("Component", &format!("{}/{}", principal.bundle, principal.component))?;
-    let attributes = HashMap::from([
-        ("bundle".to_owned(), RestrictedExpression::new_string(principal.bundle.clone())),
-        ("component".to_owned(), RestrictedExpression::new_string(principal.component.clone())),
-        ("digest".to_owned(), RestrictedExpression::new_string(principal.digest.clone())),
-        ("depth".to_owned(), Attribute::Long(principal.depth).expression()),
-    ]);
-    let of_target = resource.attributes.iter().map(|(name, value)| ((*name).to_owned(), value.expression())).collect();
-    Ok(vec![
-        Entity::new(task.clone(), attributes, HashSet::from([component.clone()]))?,
-        Entity::new_no_attrs(component, HashSet::from([bundle.clone()])),
-        Entity::new_no_attrs(bundle, HashSet::new()),
-        Entity::new(target.clone(), of_target, HashSet::new())?,
-    ])
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const FRAGMENT: &str = "
-        entity Tool { component: String };
-        action \"tools.call\" appliesTo { principal: [Task], resource: [Tool], context: { function: String, size: Long } };
-    ";
-
-    fn policy(text: &str) -> Result<Policy, ManifestError> {
-        Policy::of(&[Source::new("rules.cedar", text)], &[FRAGMENT], false)
-    }
-
-    fn decide(policy: &Policy, size: u64) -> Decision {
-        let principal = Principal {
-            task: "01K".into(),
-            bundle: "desk".into(),
-            component: "agent".into(),
-            digest: "sha256:00".into(),
-            depth: 0,
-        };
-        let resource = Resource::new("Tool", "billing.refund").with("component", Attribute::String("billing".into()));
-        let context = [("function", Attribute::String("refund".into())), ("size", Attribute::Long(size))];
-        policy.decide(&principal, "tools.call", &resource, &context)
-    }
-
-    #[test]
-    fn the_built_in_policy_permits_and_says_its_name() {
-        let policy = Policy::built_in(&[FRAGMENT]).unwrap();
-        assert_eq!(decide(&policy, 1), Decision::Allow { rules: vec!["built-in".into()] });
-    }
-
-    #[test]
-    fn rules_see_arguments_and_give_their_names() {
-        let policy = policy(
-            "@id(\"all\") permit (principal, action, resource);
-             @id(\"small\") forbid (principal, action == Ambit::Action::\"tools.call\", resource) when { context.size > 9 };",
-        )
-        .unwrap();
-        assert_eq!(decide(&policy, 9), Decision::Allow { rules: vec!["all".into()] });
-        assert_eq!(decide(&policy, 10), Decision::Deny { rules: vec!["small".into()], approvals: vec![], error: None });
-    }
-
-    #[test]
-    fn no_rule_is_a_denial_and_so_is_an_error() {
-        let none = policy("permit (principal, action, resource) when { context.size > 100 };").unwrap();
-        assert_eq!(decide(&none, 1), Decision::Deny { rules: vec![], approvals: vec![], error: None });
-        let overflow = policy(
-            "permit (principal, action, resource);
-             forbid (principal, action == Ambit::Action::\"tools.call\", resource) when { context.size + 1 > 2 };",
-        )
-        .unwrap();
-        assert!(matches!(decide(&overflow, u64::MAX), Decision::Deny { error: Some(_), .. }));
-    }
-
-    #[test]
-    fn a_request_that_does_not_fit_the_schema_is_a_denial() {
-        let policy = Policy::built_in(&[FRAGMENT]).unwrap();
-        let principal =
-            Principal { task: "t".into(), bundle: "b".into(), component: "c".into(), digest: "d".into(), depth: 0 };
-        let resource = Resource::new("Tool", "x").with("component", Attribute::String("x".into()));
-        for (action, resource, context) in [
-            ("tools.call", &resource, vec![]),
-            ("tools.nosuch", &resource, vec![]),
-            ("tools.call", &Resource::new("Nosuch", "x"), vec![]),
-            ("tools.call", &resource, vec![("function", Attribute::Bool(true)), ("size", Attribute::Long(1))]),
-        ] {
-            let decision = policy.decide(&principal, action, resource, &context);
-            assert!(matches!(decision, Decision::Deny { error: Some(_), .. }), "{decision:?}");
+    /// The task, and whom it belongs to.
+    fn principal(
+        &self,
+        question: &Question<'_>,
+        task: &EntityUid,
+    ) -> Result<Vec<Entity>, Box<dyn std::error::Error>> {
+        let Question { principal, standing, .. } = question;
+        let bundle = self.uid("Bundle", &principal.bundle)?;
+        let component = self.uid("Component", &format!("{}/{}", principal.bundle, principal.component))?;
+        let usage = &standing.usage;
+        let counted = [
+            ("toolCalls", usage.tool_calls),
+            ("effects", usage.effects),
+            ("refusals", usage.refusals),
+            ("approvals", usage.approvals),
+            ("milliseconds", usage.wall_ms),
+        ];
+        let usage = counted.map(|(name, value)| (name.to_owned(), Attribute::count(value)));
+        let mut attributes = vec![
+            ("bundle", Attribute::String(principal.bundle.clone())),
+            ("component", Attribute::String(principal.component.clone())),
+            ("digest", Attribute::String(principal.digest.clone())),
+            ("depth", Attribute::count(principal.depth)),
+            ("labels", Attribute::strings(standing.labels.iter().cloned())),
+            ("usage", Attribute::Record(usage.into())),
+        ];
+        let mut entities = Vec::with_capacity(8);
+        if let Some(person) = &principal.user {
+            attributes.push(("user", Attribute::Entity("User", person.name.clone())));
+            let groups = person.groups.iter().map(|group| self.uid("Group", group)).collect::<Result<HashSet<_>, _>>()?;
+            entities.extend(groups.iter().map(|group| Entity::new_no_attrs(group.clone(), HashSet::new())));
+            entities.push(Entity::new_no_attrs(self.uid("User", &person.name)?, groups));
         }
+        let attributes = expressions(attributes)?.into_iter().collect();
+        entities.push(Entity::new(task.clone(), attributes, HashSet::from([component.clone()]))?);
+        entities.push(Entity::new_no_attrs(component, HashSet::from([bundle.clone()])));
+        entities.push(Entity::new_no_attrs(bundle, HashSet::new()));
+        Ok(entities)
     }
 
-    #[test]
-    fn a_forbid_that_a_person_can_lift_names_the_group() {
-        let policy = policy(
-            "permit (principal, action, resource);
-             @id(\"big\") @approval(\"finance\") forbid (principal, action, resource);",
-        )
-        .unwrap();
-        let Decision::Deny { approvals, .. } = decide(&policy, 1) else { panic!("allowed") };
-        assert_eq!(approvals, ["finance"]);
+    /// Whom these rules ask for, if each of them asks for somebody.
+    fn ask(&self, rules: &[String]) -> Option<Ask> {
+        let asked = rules.iter().map(|rule| Some(self.approvable.get(&PolicyId::new(rule))?.ask()));
+        asked.collect::<Option<Vec<Ask>>>()?.into_iter().reduce(Ask::and)
     }
 
-    #[test]
-    fn mistakes_are_found_at_load_with_their_place() {
-        for (text, what) in [
-            ("permit (principal, action, resource) when { context.sise > 1 };", "sise"),
-            ("forbid (principal, action == Ambit::Action::\"tools.cal\", resource);", "tools.cal"),
-            ("permit (principal, action, resource", ""),
-            ("permit (principal == ?principal, action, resource);", "template"),
-            (
-                "@id(\"a\") permit (principal, action, resource); @id(\"a\") forbid (principal, action, resource);",
-                "two rules",
-            ),
-        ] {
-            let error = policy(text).unwrap_err();
-            let shown = format!("{:?}", miette::Report::new(error));
-            assert!(shown.contains("rules.cedar") && shown.contains(what), "{shown}");
-        }
+    fn uid(&self, kind: &str, name: &str) -> Result<EntityUid, Box<dyn std::error::Error>> {
+        let kind = self.kinds.get(kind).ok_or_else(|| format!("the schema has no entities of type `{kind}`"))?;
+        Ok(EntityUid::from_type_name_and_id(kind.clone(), cedar_policy::EntityId::new(name)))
     }
+}
+
+impl Ask {
+    /// All groups of both, the shorter of their times.
+    fn and(mut self, other: Self) -> Self {
+        self.groups.extend(other.groups);
+        Self { groups: self.groups, ttl: self.ttl.min(other.ttl), deadline: self.deadline.min(other.deadline) }
+    }
+}
+
+fn unknown(question: &Question<'_>) -> String {
+    format!("the schema has no action `{}` on {}", question.action, question.resource)
+}
+
+type Expressions = Vec<(String, cedar_policy::RestrictedExpression)>;
+
+fn expressions(
+    attributes: impl IntoIterator<Item = (&'static str, Attribute)>,
+) -> Result<Expressions, Box<dyn std::error::Error>> {
+    attributes.into_iter().map(|(name, value)| Ok((name.to_owned(), value.expression()?))).collect()
+}
+
+/// The day of the week, in UTC.
+fn weekday(now: Duration) -> &'static str {
+    const DAYS: [&str; 7] = ["thursday", "friday", "saturday", "sunday", "monday", "tuesday", "wednesday"];
+    // The epoch was a Thursday.
+    let days = now.as_secs() / 86_400;
+    DAYS[usize::try_from(days % 7).unwrap_or_default()]
 }

@@ -68,6 +68,9 @@ pub enum Broken {
     },
 }
 
+/// The shortest time that a timer is set to.
+const TICK: Duration = Duration::from_millis(1);
+
 /// What the agent gave.
 pub type Given = Result<String, types::Failure>;
 
@@ -81,10 +84,10 @@ impl Session {
     ///
     /// # Errors
     /// Why it gave no result.
-    pub async fn run(&self, task: &TaskId, input: &str, tank: &mut Tank) -> Result<Given, Broken> {
+    pub async fn run(&self, actor: &Arc<Actor>, input: &str, tank: &mut Tank) -> Result<Given, Broken> {
         let run = async {
             let unit = &self.plan.root;
-            let (mut running, instance) = self.enter(unit, task.clone(), tank).await?;
+            let (mut running, instance) = self.enter(unit, actor, None, tank).await?;
             let export = unit.run.as_ref().ok_or_else(|| Broken::Unavailable("it is no agent".to_owned()))?;
             let store = &mut running.store;
             let broken = |error| self.broken(&error);
@@ -101,12 +104,12 @@ impl Session {
     /// Why it gave no result.
     pub async fn call_root(
         &self,
-        task: &TaskId,
+        actor: &Arc<Actor>,
         function: &Function,
         arguments: &[Val],
         tank: &mut Tank,
     ) -> Result<Outcome, Broken> {
-        self.within_time(self.invoke(&self.plan.root, task.clone(), function, arguments, tank)).await
+        self.within_time(self.invoke(&self.plan.root, actor, None, function, arguments, tank)).await
     }
 
     /// The plan that runs.
@@ -117,10 +120,14 @@ impl Session {
     async fn within_time<T>(&self, run: impl Future<Output = Result<T, Broken>>) -> Result<T, Broken> {
         let budget = &self.gate.budget;
         budget.begin();
-        match tokio::time::timeout(budget.limits().wall_time, run).await {
-            // What never waits never comes to the timer.
-            Ok(result) => budget.in_time().map_err(Broken::Exhausted).and(result),
-            Err(_) => Err(Broken::Exhausted(budget.out_of_time())),
+        let mut run = std::pin::pin!(run);
+        loop {
+            // While a person is waited for, the time that is left stays what it is.
+            match tokio::time::timeout(budget.time_left().max(TICK), &mut run).await {
+                // What never waits never comes to the timer.
+                Ok(result) => return budget.in_time().map_err(Broken::Exhausted).and(result),
+                Err(_) => budget.in_time().map_err(Broken::Exhausted)?,
+            }
         }
     }
 
@@ -129,15 +136,15 @@ impl Session {
     async fn enter<'f>(
         &self,
         unit: &Unit,
-        task: TaskId,
+        actor: &Arc<Actor>,
+        caller: Option<&Arc<Actor>>,
         fuel: &'f mut dyn Fuel,
     ) -> Result<(Running<'f>, Instance), Broken> {
-        let actor = Arc::new(Actor::new(task, &self.plan.bundle, &unit.name, unit.digest.to_string()));
         let spawn = self.itself.upgrade().ok_or_else(|| Broken::Unavailable("the task has ended".to_owned()))?;
         let Outside { store, folders, variables, log } = self.outside.clone();
         let ports = Ports { store, folders, variables, log, spawn };
         let (bundle, seeds, gate) = (self.plan.bundle.as_str(), &self.seeds, &self.gate);
-        let setting = Setting { ports: &ports, bundle, seeds, gate, actor: &actor };
+        let setting = Setting { ports: &ports, bundle, seeds, gate, actor };
         let limiter = Limiter::new(Arc::clone(&gate.budget));
         let state = TaskState::open(setting, &unit.grants, limiter).await.map_err(unopened)?;
         let limits = gate.budget.limits();
@@ -145,7 +152,7 @@ impl Session {
         store.limiter(|state| &mut state.limiter);
         store.set_hostcall_fuel(usize::try_from(limits.host_call).unwrap_or(usize::MAX));
         store.set_max_component_handles(usize::try_from(limits.handles).unwrap_or(usize::MAX));
-        let mut running = Running { store, fuel };
+        let mut running = Running { store, caller: caller.cloned(), fuel };
         let broken = |error: wasmtime::Error| self.broken(&error);
         let lent = running.fuel.take();
         running.store.set_fuel(lent).map_err(broken)?;
@@ -163,12 +170,13 @@ impl Session {
     async fn invoke(
         &self,
         unit: &Unit,
-        task: TaskId,
+        actor: &Arc<Actor>,
+        caller: Option<&Arc<Actor>>,
         function: &Function,
         arguments: &[Val],
         fuel: &mut dyn Fuel,
     ) -> Result<Outcome, Broken> {
-        let (mut running, instance) = self.enter(unit, task, fuel).await?;
+        let (mut running, instance) = self.enter(unit, actor, caller, fuel).await?;
         let store = &mut running.store;
         let missing = || Broken::Unavailable(format!("the function `{}` is not there", function.name()));
         let callee = instance.get_func(&mut *store, function.export()).ok_or_else(missing)?;
@@ -213,20 +221,19 @@ fn unopened(error: OpenError) -> Broken {
     }
 }
 
-/// Whole milliseconds.
-pub fn milliseconds(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// A store in use. However it ends, what is left of its fuel goes back.
+/// A store in use. However it ends, what is left of its fuel goes back, and what it carries goes to its caller.
 struct Running<'f> {
     store: Store<TaskState>,
+    caller: Option<Arc<Actor>>,
     fuel: &'f mut dyn Fuel,
 }
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
         self.fuel.give_back(self.store.get_fuel().unwrap_or(0));
+        if let Some(caller) = &self.caller {
+            caller.labels.gain(&self.store.data().actor().labels.now());
+        }
     }
 }
 
@@ -253,6 +260,7 @@ impl Spawn for Session {
         &'a self,
         permit: Permit<Call>,
         task: TaskId,
+        caller: &'a Arc<Actor>,
         arguments: Vec<Val>,
         fuel: &'a mut dyn Fuel,
     ) -> Pin<Box<dyn Future<Output = Result<Answer, CallError>> + Send + 'a>> {
@@ -262,7 +270,12 @@ impl Spawn for Session {
             let gone = || trapped("it is not there", String::new());
             let unit = self.plan.tools.get(&call.tool).ok_or_else(gone)?;
             let function = unit.functions.iter().find(|known| known.name() == call.function).ok_or_else(gone)?;
-            match self.invoke(unit, task, function, &arguments, fuel).await {
+            // What the caller carries goes in with the arguments, beside what the tool's own grant labels.
+            let labels = caller.labels.now().and(&unit.labels);
+            let user = caller.principal.user.clone();
+            let actor = Actor::new(task, &self.plan.bundle, &unit.name, unit.digest.to_string(), user);
+            let actor = Arc::new(actor.carrying(labels));
+            match self.invoke(unit, &actor, Some(caller), function, &arguments, fuel).await {
                 Ok(Outcome::Ok(value)) => Ok(Ok(value)),
                 Ok(Outcome::Err(value)) => Ok(Err(value)),
                 Err(Broken::Refused(refusal)) => Err(CallError::Denied(Denied::Refused(refusal))),

@@ -92,14 +92,18 @@ pub struct Usage {
     pub fuel: u64,
     /// The largest linear memory that one store held, in bytes.
     pub memory_peak_bytes: u64,
-    /// Milliseconds from start to end.
+    /// Milliseconds from start to end, without those spent waiting for a person.
     pub wall_ms: u64,
+    /// Milliseconds spent waiting for a person.
+    pub waited_ms: u64,
     /// Calls of tools that were dispatched.
     pub tool_calls: u64,
     /// Effects that were asked for, refused ones as well.
     pub effects: u64,
     /// Effects that were refused.
     pub refusals: u64,
+    /// How often a person was asked for an approval.
+    pub approvals: u64,
 }
 
 /// What a task's randomness grows from: 32 bytes.

@@ -15,6 +15,7 @@ use wasmtime_wasi::p2::{DynPollable, Pollable, subscribe};
 use super::switch::{Granted, Request};
 use super::{Capability, Lens, OpenError, Scope, Setting, TaskState};
 use crate::gate::{Denied, Durability, Effect, Failure, Guard};
+use crate::policy::schema::Action;
 use crate::policy::{Attribute, Resource};
 use crate::task::Reading;
 
@@ -61,7 +62,7 @@ impl Effect for Sleep {
     }
 
     fn context(&self) -> Vec<(&'static str, Attribute)> {
-        vec![("milliseconds", Attribute::Long(self.milliseconds))]
+        vec![("milliseconds", Attribute::count(self.milliseconds))]
     }
 
     fn covered(&self, _grant: &Granted) -> bool {
@@ -72,12 +73,11 @@ impl Effect for Sleep {
 impl Capability for Clock {
     const NAME: &'static str = "clock";
     const SUMMARY: &'static str = "the time of day, elapsed time, waiting";
-    const ACTIONS: &'static [&'static str] = &["clock.sleep"];
+    const ENTITIES: &'static str = "entity Clock;";
+    const ACTIONS: &'static [Action] = &[
+        Action { name: "clock.sleep", resource: "Clock", context: "milliseconds: Long" },
+    ];
     const INTERFACES: &'static [&'static str] = &["wasi:clocks/wall-clock", "wasi:clocks/monotonic-clock"];
-    const SCHEMA: &'static str = "
-        entity Clock;
-        action \"clock.sleep\" appliesTo { principal: [Task], resource: [Clock], context: { milliseconds: Long } };
-    ";
     const POWERLESS: bool = true;
     type Grant = Granted;
     type Request = Request;

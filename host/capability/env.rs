@@ -12,6 +12,7 @@ use wasmtime_wasi::p2::bindings::cli::environment;
 use super::{Capability, Lens, OpenError, Scope, Setting, TaskState};
 use crate::gate::{Durability, Effect, Guard, Permit};
 use crate::policy::Resource;
+use crate::policy::schema::Action;
 
 /// See the module.
 pub struct Env;
@@ -88,12 +89,11 @@ const ARGUMENTS: &str = "=arguments";
 impl Capability for Env {
     const NAME: &'static str = "env";
     const SUMMARY: &'static str = "environment variables and arguments";
-    const ACTIONS: &'static [&'static str] = &["env.read"];
+    const ENTITIES: &'static str = "entity Variable;";
+    const ACTIONS: &'static [Action] = &[
+        Action { name: "env.read", resource: "Variable", context: "" },
+    ];
     const INTERFACES: &'static [&'static str] = &["wasi:cli/environment"];
-    const SCHEMA: &'static str = "
-        entity Variable;
-        action \"env.read\" appliesTo { principal: [Task], resource: [Variable], context: {} };
-    ";
     const POWERLESS: bool = true;
     type Grant = Grant;
     type Request = Request;

@@ -50,7 +50,9 @@ use wasmtime::component::Linker;
 use self::descriptor::{Mounted, Writing};
 use super::{Capability, Lens, OpenError, Setting, TaskState};
 use crate::gate::{Actor, Durability, Effect, Gate, Guard, Permit};
+use crate::label::Labels;
 use crate::manifest::GuestPath;
+use crate::policy::schema::Action;
 use crate::policy::{Attribute, Resource};
 
 pub use self::descriptor::Descriptor;
@@ -191,6 +193,11 @@ impl<T: std::fmt::Debug + Serialize + Send + Sync> Effect for Write<T> {
     fn covered(&self, grant: &Grant) -> bool {
         grant.mount(&self.source.guest).is_some_and(|mount| mount.access() == Access::Write)
     }
+
+    fn accepts(&self, grant: &Grant) -> Option<Labels> {
+        // Whoever reads from the mount later carries its labels: they may go there.
+        Some(grant.mount(&self.source.guest).map(|mount| mount.accepts.and(&mount.labels)).unwrap_or_default())
+    }
 }
 
 /// What a store holds: its mounts, in the order of the grant.
@@ -204,17 +211,12 @@ pub struct Mounts {
 impl Capability for Filesystem {
     const NAME: &'static str = "filesystem";
     const SUMMARY: &'static str = "folders of the host, to read or to write";
-    const ACTIONS: &'static [&'static str] = &["filesystem.mount", "filesystem.write"];
+    const ENTITIES: &'static str = "entity Mount { host: String, access: String };";
+    const ACTIONS: &'static [Action] = &[
+        Action { name: "filesystem.mount", resource: "Mount", context: "" },
+        Action { name: "filesystem.write", resource: "Mount", context: "operation: String, path: String" },
+    ];
     const INTERFACES: &'static [&'static str] = &["wasi:filesystem/types", "wasi:filesystem/preopens"];
-    const SCHEMA: &'static str = "
-        entity Mount { host: String, access: String };
-        action \"filesystem.mount\" appliesTo { principal: [Task], resource: [Mount], context: {} };
-        action \"filesystem.write\" appliesTo {
-            principal: [Task],
-            resource: [Mount],
-            context: { operation: String, path: String }
-        };
-    ";
     const POWERLESS: bool = true;
     type Grant = Grant;
     type Request = Request;
@@ -262,7 +264,7 @@ async fn mount_all(
 ) -> Result<Mounts, OpenError> {
     let mut mounts = Mounts::default();
     for granted in guard.grant().map(|grant| grant.mounts.as_slice()).unwrap_or_default() {
-        let Granted { host, guest, quota } = granted.clone();
+        let Granted { host, guest, quota, labels, .. } = granted.clone();
         let source = Source { guest, host, access: granted.access() };
         let mounted = guard.run(Mount(source.clone()), async |permit| {
             let unavailable = |error: io::Error| OpenError::Unavailable {
@@ -271,7 +273,9 @@ async fn mount_all(
             };
             let Opened { folder, meter } = folders.open(permit).map_err(unavailable)?;
             let writing = quota.zip(meter).map(|(quota, meter)| Writing { quota, meter });
-            Mounted::new(source.clone(), folder, writing, Arc::clone(gate), Arc::clone(actor)).map_err(unavailable)
+            let mounted = Mounted::new(source.clone(), folder, writing, Arc::clone(gate), Arc::clone(actor));
+            guard.gain(&labels);
+            mounted.map_err(unavailable)
         });
         mounts.mounts.push(Arc::new(mounted.await?));
     }

@@ -14,6 +14,7 @@ use super::switch::{Granted, Request};
 use super::{Capability, Lens, OpenError, Scope, Setting, TaskState};
 use crate::gate::{Durability, Effect, Guard};
 use crate::policy::Resource;
+use crate::policy::schema::Action;
 
 /// See the module.
 pub struct Random;
@@ -42,13 +43,12 @@ impl Effect for Seed {
 impl Capability for Random {
     const NAME: &'static str = "random";
     const SUMMARY: &'static str = "random numbers that nobody can foresee";
-    const ACTIONS: &'static [&'static str] = &["random.seed"];
+    const ENTITIES: &'static str = "entity Generator;";
+    const ACTIONS: &'static [Action] = &[
+        Action { name: "random.seed", resource: "Generator", context: "" },
+    ];
     const INTERFACES: &'static [&'static str] =
         &["wasi:random/random", "wasi:random/insecure", "wasi:random/insecure-seed"];
-    const SCHEMA: &'static str = "
-        entity Generator;
-        action \"random.seed\" appliesTo { principal: [Task], resource: [Generator], context: {} };
-    ";
     const POWERLESS: bool = true;
     type Grant = Granted;
     type Request = Request;

@@ -14,7 +14,9 @@ use wasmtime::component::{Linker, Resource as Handle};
 
 use super::{Capability, Lens, OpenError, Scope, Setting, TaskState};
 use crate::gate::{Code, Denied, Durability, Effect, Failure, Guard, Outcome, Permit};
+use crate::label::Labels;
 use crate::manifest::ByteSize;
+use crate::policy::schema::Action;
 use crate::policy::{Attribute, Resource};
 
 mod bindings {
@@ -53,6 +55,9 @@ pub struct Grant {
     /// What it may hold, keys and values.
     #[serde(default = "default_quota")]
     quota: ByteSize,
+    /// What whoever reads from it carries from then on, beside what its values are labelled with.
+    #[serde(default)]
+    labels: Labels,
 }
 
 fn default_quota() -> ByteSize {
@@ -125,6 +130,8 @@ pub struct Write {
     pub namespace: Namespace,
     /// What the namespace may hold afterwards, in bytes.
     pub quota: u64,
+    /// What the writer carries: the value keeps it.
+    pub labels: Labels,
     /// Which.
     pub key: String,
     /// How.
@@ -194,26 +201,44 @@ impl Effect for Write {
         vec![
             ("operation", Attribute::String(self.change.name().to_owned())),
             ("key", Attribute::String(self.key.clone())),
-            ("bytes", Attribute::Long(bytes)),
+            ("bytes", Attribute::count(bytes)),
         ]
     }
 
     fn covered(&self, grant: &Grant) -> bool {
         self.namespace.name == grant.namespace.0 && self.quota <= grant.quota.bytes()
     }
+
+    fn shown(&self) -> Result<serde_json::Value, serde_json::Error> {
+        let mut shown = serde_json::to_value(self)?;
+        if let Change::Set(value) = &self.change {
+            // A digest tells a person nothing.
+            shown["change"] = serde_json::json!({ "set": String::from_utf8_lossy(value) });
+        }
+        Ok(shown)
+    }
 }
 
 /// An answer of the store.
 pub type Answer<T> = Pin<Box<dyn Future<Output = Result<T, StateError>> + Send>>;
 
+/// What was found, and the labels of whoever wrote it.
+#[derive(Clone, Debug, Default)]
+pub struct Labelled<T> {
+    /// What was found.
+    pub value: T,
+    /// What its writers carried.
+    pub labels: Labels,
+}
+
 /// Keeps values.
 pub trait Store: Send + Sync {
     /// The value of a key ([`Query::Value`]).
-    fn value(&self, permit: Permit<Read>) -> Answer<Option<Vec<u8>>>;
+    fn value(&self, permit: Permit<Read>) -> Answer<Labelled<Option<Vec<u8>>>>;
     /// A page of names of keys ([`Query::Keys`]).
-    fn keys(&self, permit: Permit<Read>) -> Answer<Vec<String>>;
+    fn keys(&self, permit: Permit<Read>) -> Answer<Labelled<Vec<String>>>;
     /// Changes a value, in one transaction with the record of it, and gives the number that an increment results in.
-    fn change(&self, permit: Permit<Write>) -> Answer<u64>;
+    fn change(&self, permit: Permit<Write>) -> Answer<Labelled<u64>>;
 }
 
 /// Why a value was not read or changed.
@@ -259,18 +284,13 @@ impl Failure for StateError {
 impl Capability for State {
     const NAME: &'static str = "state";
     const SUMMARY: &'static str = "values that outlive a task, by key";
-    const ACTIONS: &'static [&'static str] = &["state.read", "state.write"];
+    const ENTITIES: &'static str = "entity Namespace;";
+    const ACTIONS: &'static [Action] = &[
+        Action { name: "state.read", resource: "Namespace", context: "operation: String, key: String" },
+        Action { name: "state.write", resource: "Namespace", context: "operation: String, key: String, bytes: Long" },
+    ];
     const INTERFACES: &'static [&'static str] =
         &["wasi:keyvalue/store", "wasi:keyvalue/atomics", "wasi:keyvalue/batch"];
-    const SCHEMA: &'static str = "
-        entity Namespace;
-        action \"state.read\" appliesTo {
-            principal: [Task], resource: [Namespace], context: { operation: String, key: String }
-        };
-        action \"state.write\" appliesTo {
-            principal: [Task], resource: [Namespace], context: { operation: String, key: String, bytes: Long }
-        };
-    ";
     type Grant = Grant;
     type Request = Request;
     type State = Opened;
@@ -310,15 +330,33 @@ impl Scope<'_, State> {
         self.table.get(bucket)?;
         let Opened { store, namespace, .. } = &*self.host;
         let read = Read { namespace: namespace.clone(), what: Query::Value(checked(key)?) };
-        self.guard.run(read, async |permit| store.value(permit).await).await
+        let guard = &self.guard;
+        guard.run(read, async |permit| Ok::<_, StateError>(taken(guard, store.value(permit).await?))).await
     }
 
     async fn change(&mut self, bucket: &Handle<Bucket>, key: String, change: Change) -> Result<u64, StateError> {
         self.table.get(bucket)?;
         let Opened { store, namespace, quota } = &*self.host;
-        let write = Write { namespace: namespace.clone(), quota: *quota, key: checked(key)?, change };
-        self.guard.run(write, async |permit| store.change(permit).await).await
+        let (namespace, quota, labels) = (namespace.clone(), *quota, self.guard.actor().labels.now());
+        let guard = &self.guard;
+        let write = Write { namespace, quota, labels, key: checked(key)?, change };
+        guard.run(write, async |permit| {
+            let Labelled { value, labels } = store.change(permit).await?;
+            // A number that grew says what it was before.
+            guard.gain(&labels);
+            Ok(value)
+        })
+        .await
     }
+}
+
+/// Takes what was read: its labels, and those of the namespace, stick to the task.
+fn taken<T>(guard: &Guard<'_, Grant>, read: Labelled<T>) -> T {
+    guard.gain(&read.labels);
+    if let Some(grant) = guard.grant() {
+        guard.gain(&grant.labels);
+    }
+    read.value
 }
 
 fn checked(key: String) -> Result<String, StateError> {
@@ -372,7 +410,8 @@ impl store::HostBucket for Scope<'_, State> {
         let Opened { store, namespace, .. } = &*self.host;
         let from = cursor.unwrap_or(0);
         let read = Read { namespace: namespace.clone(), what: Query::Keys(from) };
-        let keys = self.guard.run(read, async |permit| store.keys(permit).await).await?;
+        let guard = &self.guard;
+        let keys = guard.run(read, async |permit| Ok::<_, StateError>(taken(guard, store.keys(permit).await?))).await?;
         let more = keys.len() as u64 == PAGE;
         Ok(store::KeyResponse { keys, cursor: more.then(|| from.saturating_add(PAGE)) })
     }

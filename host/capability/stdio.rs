@@ -3,23 +3,60 @@
 //! What a component prints to stdout and stderr goes, line by line, to the operator's log, escaped and marked with the
 //! component's name; the bytes count against the task's `log` limit. Not granted, it is discarded, uncounted. Standard
 //! input is always closed.
+//!
+//! The log takes data out of the task. Once the component carries a label that the grant does not accept, its lines are
+//! discarded; the first of them is recorded as a refusal.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use wasmtime::component::{Linker, Resource as Handle};
 use wasmtime_wasi::async_trait;
 use wasmtime_wasi::p2::bindings::cli::{stderr, stdout};
 use wasmtime_wasi::p2::{DynOutputStream, OutputStream, Pollable, StreamError, StreamResult};
 
-use super::switch::{Granted, Request};
+use super::switch::Request;
 use super::{Capability, Lens, OpenError, Scope, Setting, TaskState};
-use crate::budget::Budget;
-use crate::gate::{Denied, Durability, Effect, Guard};
+use crate::audit::{Entry, Kind};
+use crate::gate::{Actor, Code, Denied, Durability, Effect, Gate, Guard, cleared, detail};
+use crate::label::Labels;
 use crate::policy::Resource;
+use crate::policy::schema::Action;
 
 /// See the module.
 pub struct Stdio;
+
+/// `stdio = true`, or `stdio = { accepts = ["confidential"] }`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(from = "Written")]
+pub struct Granted {
+    /// The labels that log lines may carry.
+    accepts: Labels,
+}
+
+/// The grant as it is written.
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "stdio is granted by `true`, or by `{ accepts = [\"label\"] }`")]
+enum Written {
+    Switch(super::switch::Granted),
+    Sink(Sinks),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Sinks {
+    accepts: Labels,
+}
+
+impl From<Written> for Granted {
+    fn from(written: Written) -> Self {
+        match written {
+            Written::Switch(_) => Self::default(),
+            Written::Sink(Sinks { accepts }) => Self { accepts },
+        }
+    }
+}
 
 /// Where log lines go.
 pub trait Log: Send + Sync {
@@ -56,20 +93,42 @@ pub struct Output(Option<Sink>);
 #[derive(Clone)]
 struct Sink {
     log: Arc<dyn Log>,
-    budget: Arc<Budget>,
-    task: String,
-    component: String,
+    gate: Arc<Gate>,
+    actor: Arc<Actor>,
+    accepts: Labels,
+    /// Whether it has been recorded that lines were discarded.
+    withheld: Arc<AtomicBool>,
+}
+
+impl Sink {
+    fn line(&self, text: &str) {
+        let Actor { task, principal, labels } = self.actor.as_ref();
+        match cleared(&labels.now(), &self.accepts) {
+            Ok(()) => self.log.line(&task.to_string(), &principal.component, text),
+            Err(_) if self.withheld.swap(true, Ordering::Relaxed) => {}
+            Err(why) => {
+                self.gate.budget.refused();
+                let entry = Entry {
+                    code: Code::Denied.as_str().to_owned(),
+                    resource: Open.resource().to_string(),
+                    detail: detail("why", &why),
+                    ..self.gate.entry(Kind::Refusal, &self.actor, Open::ACTION)
+                };
+                // A log that is broken refuses the next effect, and fails the end of the task.
+                drop(self.gate.ledger.append(entry));
+            }
+        }
+    }
 }
 
 impl Capability for Stdio {
     const NAME: &'static str = "stdio";
     const SUMMARY: &'static str = "log lines for the operator";
-    const ACTIONS: &'static [&'static str] = &["stdio.open"];
+    const ENTITIES: &'static str = "entity Log;";
+    const ACTIONS: &'static [Action] = &[
+        Action { name: "stdio.open", resource: "Log", context: "" },
+    ];
     const INTERFACES: &'static [&'static str] = &["wasi:cli/stdout", "wasi:cli/stderr"];
-    const SCHEMA: &'static str = "
-        entity Log;
-        action \"stdio.open\" appliesTo { principal: [Task], resource: [Log], context: {} };
-    ";
     const POWERLESS: bool = true;
     type Grant = Granted;
     type Request = Request;
@@ -88,7 +147,7 @@ impl Capability for Stdio {
     }
 
     fn narrow(grant: &Granted, _request: &Request) -> Option<Granted> {
-        Some(*grant)
+        Some(grant.clone())
     }
 
     fn powerless(_setting: &Setting<'_>) -> Option<Output> {
@@ -98,12 +157,12 @@ impl Capability for Stdio {
     async fn open(guard: Guard<'_, Granted>, setting: &Setting<'_>) -> Result<Output, OpenError> {
         let open = guard.run(Open, async |permit| {
             permit.redeem();
-            let principal = &guard.actor().principal;
             Ok::<_, OpenError>(Output(Some(Sink {
                 log: Arc::clone(&setting.ports.log),
-                budget: Arc::clone(guard.budget()),
-                task: principal.task.clone(),
-                component: principal.component.clone(),
+                gate: Arc::clone(setting.gate),
+                actor: Arc::clone(guard.actor()),
+                accepts: guard.grant().map(|grant| grant.accepts.clone()).unwrap_or_default(),
+                withheld: Arc::default(),
             })))
         });
         open.await
@@ -144,8 +203,7 @@ impl Lines {
     fn end_line(&mut self) {
         let line = std::mem::take(&mut self.line);
         if let Some(sink) = &self.sink {
-            let text = crate::audit::escaped(&String::from_utf8_lossy(&line));
-            sink.log.line(&sink.task, &sink.component, &text);
+            sink.line(&crate::audit::escaped(&String::from_utf8_lossy(&line)));
         }
     }
 }
@@ -153,7 +211,7 @@ impl Lines {
 impl OutputStream for Lines {
     fn write(&mut self, bytes: bytes::Bytes) -> StreamResult<()> {
         let Some(sink) = &self.sink else { return Ok(()) };
-        let spent = sink.budget.log(bytes.len() as u64);
+        let spent = sink.gate.budget.log(bytes.len() as u64);
         spent.map_err(|exhausted| StreamError::Trap(wasmtime::Error::new(Denied::Exhausted(exhausted))))?;
         for byte in bytes {
             match byte {

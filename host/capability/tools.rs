@@ -15,17 +15,19 @@ use wasmtime::component::Linker;
 
 use super::{Capability, Names, OpenError, Setting, TaskState};
 use crate::budget::Cost;
-use crate::gate::{Code, Denied, Durability, Effect, Failure, Guard, Permit};
+use crate::gate::{Actor, Code, Denied, Durability, Effect, Failure, Guard, Permit};
+use crate::policy::schema::Action;
 use crate::policy::{Attribute, Resource};
 use crate::task::TaskId;
 use crate::tool::Function;
 
+#[expect(missing_docs, reason = "generated from WIT, which says it")]
 mod bindings {
     //! The types of `ambit:agent`.
     wasmtime::component::bindgen!({ path: "wit", inline: "package ambit:types; world types { import ambit:agent/tools@0.1.0; }" });
 }
 use bindings::ambit::agent::tools as wit;
-pub(crate) use bindings::ambit::agent::types;
+pub use bindings::ambit::agent::types;
 
 /// See the module.
 pub struct Tools;
@@ -86,7 +88,7 @@ impl Effect for Call {
     }
 
     fn context(&self) -> Vec<(&'static str, Attribute)> {
-        vec![("depth", Attribute::Long(self.depth)), ("bytes", Attribute::Long(self.arguments.len() as u64))]
+        vec![("depth", Attribute::count(self.depth)), ("bytes", Attribute::count(self.arguments.len() as u64))]
     }
 
     fn covered(&self, grant: &Grant) -> bool {
@@ -156,6 +158,7 @@ pub trait Spawn: Send + Sync {
         &'a self,
         permit: Permit<Call>,
         task: TaskId,
+        caller: &'a Arc<Actor>,
         arguments: Vec<wasmtime::component::Val>,
         fuel: &'a mut dyn Fuel,
     ) -> Pin<Box<dyn Future<Output = Result<Answer, CallError>> + Send + 'a>>;
@@ -164,12 +167,11 @@ pub trait Spawn: Send + Sync {
 impl Capability for Tools {
     const NAME: &'static str = "tools";
     const SUMMARY: &'static str = "calls to tools of the bundle";
-    const ACTIONS: &'static [&'static str] = &["tools.call"];
+    const ENTITIES: &'static str = "entity Tool { tool: String, function: String };";
+    const ACTIONS: &'static [Action] = &[
+        Action { name: "tools.call", resource: "Tool", context: "depth: Long, bytes: Long" },
+    ];
     const INTERFACES: &'static [&'static str] = &["ambit:agent/tools"];
-    const SCHEMA: &'static str = "
-        entity Tool { tool: String, function: String };
-        action \"tools.call\" appliesTo { principal: [Task], resource: [Tool], context: { depth: Long, bytes: Long } };
-    ";
     type Grant = Grant;
     type Request = Request;
     type State = Opened;
@@ -273,7 +275,7 @@ async fn call(
     } else {
         opened.calls += 1;
         let mut fuel = Lent(store);
-        guard.run(call, async |permit| spawn.call(permit, task, values, &mut fuel).await).await
+        guard.run(call, async |permit| spawn.call(permit, task, actor, values, &mut fuel).await).await
     };
     match answer {
         Ok(Ok(value)) => Ok(Ok(value.to_string())),
@@ -291,7 +293,7 @@ fn unanswered(guard: &Guard<'_, Grant>, error: wit::Error) -> wasmtime::Result<R
 }
 
 /// A refusal in the words of WIT.
-fn shown(refusal: crate::gate::Refusal) -> types::Refusal {
+pub(crate) fn shown(refusal: crate::gate::Refusal) -> types::Refusal {
     let code = match refusal.code {
         Code::NotGranted => types::RefusalCode::NotGranted,
         Code::Denied => types::RefusalCode::Denied,

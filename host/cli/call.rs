@@ -6,9 +6,12 @@ use std::process::ExitCode;
 use super::{Context, Failure, Mistake, run};
 use crate::bundle::{ComponentSource, open_folder};
 use crate::capability;
-use crate::front::{Job, Work};
+use crate::front::{self, Job, Work};
 use crate::grant::Manifest;
 use crate::policy::Policy;
+use crate::policy::in_force::InForce;
+use crate::policy::rules::RuleFiles;
+use crate::runtime::plan::{Effective, Plan};
 use crate::task::Seed;
 
 /// What a component may do that is tried without a grant: be heard.
@@ -27,6 +30,8 @@ pub(super) struct Arguments {
     /// `.wasm`, under the *.cedar rules beside it; without one it can do nothing but print
     #[arg(long, value_name = "FILE")]
     grant: Option<PathBuf>,
+    #[command(flatten)]
+    people: run::People,
     /// What all randomness grows from
     #[arg(long, value_name = "TEXT")]
     seed: Option<String>,
@@ -47,26 +52,35 @@ pub(super) fn call(context: &Context, arguments: Arguments) -> Result<ExitCode, 
     if grant.digest.is_some() {
         manifest.check_pin(&tool)?;
     }
-    let policy = match &arguments.grant {
+    let (folder, files) = match &arguments.grant {
         Some(path) => {
             let (folder, _) = split(path)?;
-            Policy::load(&open_folder(folder)?, folder, &capability::schema())?
+            (Some(folder.to_owned()), RuleFiles::read(&open_folder(folder)?, folder)?)
         }
-        None => Policy::built_in(&capability::schema())?,
+        None => (None, RuleFiles::none()),
     };
+    // A tool that is tried alone has no tools: rules about them cannot apply.
+    let policy = Policy::of(&files, &capability::terms(None))?;
+    let host = context.host()?;
+    let (user, approvals) = arguments.people.settle(&host)?;
+    let effective = Effective { sections: grant.sections.clone(), labels: grant.labels.clone() };
     let job = Job {
-        grant: manifest.digest,
+        plan: Plan::of_tool(host.engine(), &tool, effective, front::alone(&tool)),
+        folders: folder.into_iter().collect(),
         limits: manifest.limits.clone(),
-        policy,
+        output: manifest.output.clone(),
+        policy: (if policy.is_built_in() { "built-in" } else { "rules" }, policy.digest()),
+        rules: InForce::new(manifest.digest, policy, None),
+        user,
+        approvals: approvals.mode(),
         seed: arguments.seed.map(|seed| Seed::of(&[seed.as_bytes()])),
         work: Work::Function {
             tool: Box::new(tool),
-            grants: grant.sections.clone(),
             function: arguments.function,
             arguments: arguments.arguments,
         },
     };
-    run::carry_out(context, job)
+    run::carry_out(context, &host, job, approvals)
 }
 
 fn known(manifest: &Manifest) -> String {

@@ -7,13 +7,13 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
-use super::run::Loaded;
+use super::load::Loaded;
 use super::{Context, Failure, Format, output};
 use crate::bundle::{ComponentSource, open_folder};
 use crate::capability::{REGISTRY, Registered};
 use crate::grant::{GRANT_FILE, Manifest};
 use crate::manifest::Sections;
-use crate::runtime::plan::{LoadRefusal, Plan};
+use crate::runtime::plan::LoadRefusal;
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -70,14 +70,14 @@ impl From<LoadRefusal> for Refused {
 }
 
 pub(super) fn check(context: &Context, arguments: &Arguments) -> Result<ExitCode, Failure> {
-    let mut loaded = Loaded::open(&arguments.bundle, &arguments.policy)?;
+    let host = context.host()?;
+    let mut loaded = Loaded::open(&host, &arguments.bundle, &arguments.policy)?;
     if arguments.pin {
         pin(&loaded, &arguments.policy)?;
-        loaded = Loaded::open(&arguments.bundle, &arguments.policy)?;
+        loaded = Loaded::open(&host, &arguments.bundle, &arguments.policy)?;
     }
-    let host = context.host()?;
-    let Loaded { bundle, manifest, policy } = &loaded;
-    let refused = Plan::of_bundle(host.engine(), bundle, manifest).err().map(Refused::from);
+    let Loaded { bundle, manifest, plan, policy } = &loaded;
+    let refused = plan.as_ref().err().cloned().map(Refused::from);
     let findings = Findings {
         bundle: format!("{} {}", bundle.name, bundle.version),
         policy: if policy.is_built_in() { "built-in: permits what the grant covers" } else { "rules" },

@@ -7,6 +7,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
+use super::ask::Questions;
 use super::{Failure, Format};
 use crate::capability::stdio::Log;
 use crate::front::{Audience, Report};
@@ -114,11 +115,14 @@ fn duration(milliseconds: u64) -> String {
 }
 
 /// The operator's terminal: log lines, and a line with the current effect while a task runs.
-pub(super) struct Screen(ProgressBar);
+pub(super) struct Screen {
+    bar: ProgressBar,
+    questions: Questions,
+}
 
 impl Screen {
     /// Whoever looks at this process's stderr.
-    pub(super) fn audience(format: Format) -> Audience {
+    pub(super) fn audience(format: Format, questions: Questions) -> Audience {
         let bar = if format == Format::Human && std::io::stderr().is_terminal() {
             let bar = ProgressBar::new_spinner();
             bar.set_style(
@@ -130,20 +134,20 @@ impl Screen {
         } else {
             ProgressBar::hidden()
         };
-        let screen = Arc::new(Self(bar));
+        let screen = Arc::new(Self { bar, questions });
         Audience { log: Arc::clone(&screen) as _, observer: screen }
     }
 }
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        self.0.finish_and_clear();
+        self.bar.finish_and_clear();
     }
 }
 
 impl Log for Screen {
     fn line(&self, _task: &str, component: &str, text: &str) {
-        self.0.suspend(|| {
+        self.bar.suspend(|| {
             // A log that nobody reads stops nothing.
             let _ = writeln!(std::io::stderr(), "[{component}] {text}");
         });
@@ -152,8 +156,19 @@ impl Log for Screen {
 
 impl Observer for Screen {
     fn effect(&self, action: &'static str, resource: &Resource) {
-        if !self.0.is_hidden() {
-            self.0.set_message(format!("{action} {resource}"));
+        if !self.bar.is_hidden() {
+            self.bar.set_message(format!("{action} {resource}"));
         }
+    }
+
+    fn asked(&self, approval: &str) {
+        self.bar.suspend(|| self.questions.ask(approval));
+        // A line that moves would be written over the question.
+        self.bar.disable_steady_tick();
+    }
+
+    fn answered(&self, approval: &str) {
+        self.questions.settle(approval);
+        self.bar.enable_steady_tick(Duration::from_millis(100));
     }
 }

@@ -1,15 +1,16 @@
 //! `ambit run`: a bundle's agent, on an input, under a policy folder.
 
-use std::io::Read as _;
+use std::io::{IsTerminal as _, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use super::ask::Questions;
+use super::load::{self, Loaded};
 use super::{Context, Failure, Mistake, output};
-use crate::bundle::{Bundle, open_folder};
-use crate::capability;
-use crate::front::{Job, Work};
-use crate::grant::{GRANT_FILE, Manifest};
-use crate::policy::Policy;
+use crate::approval::Mode;
+use crate::front::{Host, Job, Work};
+use crate::people::is_name;
+use crate::policy::Person;
 use crate::task::Seed;
 
 /// The longest input, in bytes.
@@ -28,55 +29,102 @@ pub(super) struct Arguments {
     /// Take the input as plain text, and give it to the agent as a JSON string
     #[arg(long)]
     text: bool,
+    #[command(flatten)]
+    people: People,
     /// What all randomness of the task grows from: two runs with the same seed draw the same numbers
     #[arg(long, value_name = "TEXT")]
     seed: Option<String>,
 }
 
-/// A bundle with its grants and rules, each checked.
-pub(super) struct Loaded {
-    pub(super) bundle: Bundle,
-    pub(super) manifest: Manifest,
-    pub(super) policy: Policy,
+/// On whose behalf a task acts, and what happens where people would have to be asked.
+#[derive(clap::Args)]
+pub(super) struct People {
+    /// On whose behalf the task acts: rules see it as `principal.user`, and it cannot approve what the task does
+    #[arg(long = "as", value_name = "USER")]
+    user: Option<String>,
+    /// What to do where a rule asks for a person's approval [default: ask on a terminal, else deny]
+    #[arg(long, value_enum, value_name = "HOW")]
+    approvals: Option<Approvals>,
 }
 
-impl Loaded {
-    pub(super) fn open(bundle: &Path, policy: &Path) -> Result<Self, Failure> {
-        let vocabulary = capability::vocabulary();
-        let bundle = Bundle::open(&open_folder(bundle)?, bundle, &vocabulary)?;
-        let folder = open_folder(policy)?;
-        let manifest = Manifest::open(&folder, Path::new(GRANT_FILE), policy, &vocabulary)?;
-        manifest.check(&bundle)?;
-        let policy = Policy::load(&folder, policy, &capability::schema())?;
-        Ok(Self { bundle, manifest, policy })
+/// Where people are asked.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Approvals {
+    /// Ask here, and wait for an answer from here or from `ambit approvals`
+    Ask,
+    /// Wait for an answer from `ambit approvals` in another terminal, until the rule's deadline
+    Wait,
+    /// Ask nobody: what needs an approval is refused
+    Deny,
+}
+
+impl People {
+    /// Who and how, on this terminal, if it is one.
+    pub(super) fn settle(&self, host: &Host) -> Result<(Option<Person>, Approvals), Failure> {
+        let on_terminal = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
+        let approvals = match self.approvals {
+            Some(Approvals::Ask) if !on_terminal => {
+                return Err(Mistake::failure(
+                    "nobody can be asked here: this is no terminal",
+                    "write `--approvals wait`, and answer with `ambit approvals` in another terminal",
+                ));
+            }
+            Some(approvals) => approvals,
+            None if on_terminal => Approvals::Ask,
+            None => Approvals::Deny,
+        };
+        let user = match &self.user {
+            Some(name) if !is_name(name) => {
+                let message = format!("`{}` cannot name a person", crate::audit::escaped(name));
+                return Err(Mistake::failure(message, "give a name that can be seen, as `--as maria`"));
+            }
+            user => user.as_ref().map(|name| host.people.named(name)),
+        };
+        Ok((user, approvals))
     }
 }
 
 pub(super) fn run(context: &Context, arguments: Arguments) -> Result<ExitCode, Failure> {
     let input = input(&arguments.input, arguments.text)?;
-    let Loaded { bundle, manifest, policy } = Loaded::open(&arguments.bundle, &arguments.policy)?;
+    let host = context.host()?;
+    let Loaded { bundle, manifest, plan, policy } = Loaded::open(&host, &arguments.bundle, &arguments.policy)?;
+    let (user, approvals) = arguments.people.settle(&host)?;
     let job = Job {
-        grant: manifest.digest,
+        folders: Loaded::folders(&bundle, &manifest),
         limits: manifest.limits.clone(),
-        policy,
+        output: manifest.output.clone(),
+        policy: (if policy.is_built_in() { "built-in" } else { "rules" }, policy.digest()),
+        rules: Loaded::in_force(&manifest, policy, &arguments.policy, load::functions(&plan)),
+        plan,
+        user,
+        approvals: approvals.mode(),
         seed: arguments.seed.map(|seed| Seed::of(&[seed.as_bytes()])),
-        work: Work::Agent { bundle: Box::new(bundle), manifest: Box::new(manifest), input },
+        work: Work::Agent { bundle: Box::new(bundle), input },
     };
-    carry_out(context, job)
+    carry_out(context, &host, job, approvals)
+}
+
+impl Approvals {
+    pub(super) fn mode(self) -> Mode {
+        if self == Self::Deny { Mode::Deny } else { Mode::Wait }
+    }
 }
 
 /// Runs a job on this thread, until it ends or the operator stops it, and shows what came of it.
-pub(super) fn carry_out(context: &Context, job: Job) -> Result<ExitCode, Failure> {
-    let host = context.host()?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| Failure::Host(miette::miette!("cannot start: {error}")))?;
+pub(super) fn carry_out(
+    context: &Context,
+    host: &Host,
+    job: Job,
+    approvals: Approvals,
+) -> Result<ExitCode, Failure> {
+    let runtime = super::runtime()?;
     let stopped = async {
         // Without the signal there is nothing to wait for, and the task goes on.
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
         }
     };
-    let audience = output::Screen::audience(context.format);
+    let audience = output::Screen::audience(context.format, Questions::of(host, approvals));
     let report = runtime.block_on(host.run(job, audience, stopped))?;
     super::answered(output::report(context.format, &report), super::exit_code(report.status))
 }

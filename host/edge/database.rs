@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Pieces of work in one transaction, at most.
 const GROUP: usize = 1024;
 /// The layout of the tables.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
 const TABLES: &str = "
     CREATE TABLE audit (
@@ -74,6 +74,45 @@ const TABLES: &str = "
         value     BLOB NOT NULL,
         PRIMARY KEY (bundle, namespace, key)
     ) STRICT, WITHOUT ROWID;
+";
+
+/// What the second layout has beside the first.
+const SECOND: &str = "
+    -- Labels of the task that wrote a value, as JSON.
+    ALTER TABLE state ADD COLUMN labels TEXT NOT NULL DEFAULT '[]';
+
+    CREATE TABLE approval (
+        id             TEXT PRIMARY KEY,
+        task           TEXT NOT NULL,
+        bundle         TEXT NOT NULL,
+        component      TEXT NOT NULL,
+        effect         INTEGER NOT NULL,
+        import         INTEGER NOT NULL,
+        action         TEXT NOT NULL,
+        resource       TEXT NOT NULL,
+        -- What a person is shown. It is a payload: it may be emptied.
+        arguments      TEXT NOT NULL,
+        labels         TEXT NOT NULL,
+        user           TEXT,
+        rules          TEXT NOT NULL,
+        groups         TEXT NOT NULL,
+        digest         BLOB NOT NULL,
+        likeness       BLOB NOT NULL,
+        boot           TEXT NOT NULL,
+        -- Milliseconds since the Unix epoch, and since the machine was started.
+        asked          INTEGER NOT NULL,
+        asked_boot     INTEGER NOT NULL,
+        deadline       INTEGER NOT NULL,
+        ttl            INTEGER NOT NULL,
+        state          TEXT NOT NULL,
+        -- Who answered for which group, as JSON.
+        answers        TEXT NOT NULL DEFAULT '{}',
+        answered       INTEGER,
+        answered_boot  INTEGER
+    ) STRICT;
+    CREATE INDEX approval_task ON approval (task);
+    CREATE INDEX approval_bundle ON approval (bundle, asked);
+    CREATE INDEX approval_state ON approval (state);
 ";
 
 /// Why the database did not do something.
@@ -213,14 +252,16 @@ impl Drop for Database {
     }
 }
 
-/// Makes the tables in a new file, and gives the layout's version.
+/// Makes the tables in a new file, adds what an older layout lacks, and gives the layout's version.
 fn lay_out(connection: &mut Connection) -> rusqlite::Result<i64> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let found: i64 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-    if found != 0 {
-        return Ok(found);
-    }
-    transaction.execute_batch(TABLES)?;
+    let missing = match found {
+        0 => [TABLES, SECOND].as_slice(),
+        1 => &[SECOND],
+        _ => return Ok(found),
+    };
+    missing.iter().try_for_each(|tables| transaction.execute_batch(tables))?;
     transaction.pragma_update(None, "user_version", VERSION)?;
     transaction.commit()?;
     Ok(VERSION)

@@ -51,7 +51,7 @@ impl HostFolders {
 
     /// These folders, where some cannot be mounted for writing.
     #[must_use]
-    pub fn fixing(&self, folders: &[&Path]) -> Self {
+    pub fn fixing(&self, folders: &[PathBuf]) -> Self {
         let fixed = folders.iter().filter_map(|folder| crate::config::canonical(folder)).collect();
         Self { meters: Arc::clone(&self.meters), private: self.private.clone(), fixed }
     }

@@ -6,8 +6,9 @@ use rusqlite::{OptionalExtension as _, Transaction};
 
 use super::database::{Database, DatabaseError};
 use super::ledger::{append, number};
-use crate::capability::state::{Answer, Change, Namespace, PAGE, Query, Read, StateError, Store, Write};
+use crate::capability::state::{Answer, Change, Labelled, Namespace, PAGE, Query, Read, StateError, Store, Write};
 use crate::gate::Permit;
+use crate::label::Labels;
 
 /// The values of one home.
 pub struct Values(pub Arc<Database>);
@@ -24,36 +25,55 @@ impl From<rusqlite::Error> for StateError {
     }
 }
 
+/// Labels as they are stored.
+fn labels(stored: &str) -> Result<Labels, StateError> {
+    serde_json::from_str(stored).map_err(|error| StateError::Unavailable(Box::new(error)))
+}
+
+impl Values {
+    fn one(&self, read: &Read, key: &str) -> Result<Labelled<Option<Vec<u8>>>, StateError> {
+        let place = (&read.namespace.bundle, &read.namespace.name, key);
+        let connection = self.0.read();
+        let mut select = connection
+            .prepare_cached("SELECT value, labels FROM state WHERE bundle = ?1 AND namespace = ?2 AND key = ?3")?;
+        let found = select.query_row(place, |row| Ok((row.get(0)?, row.get::<_, String>(1)?))).optional()?;
+        let Some((value, stored)) = found else { return Ok(Labelled::default()) };
+        Ok(Labelled { value: Some(value), labels: labels(&stored)? })
+    }
+
+    fn page(&self, read: &Read, from: u64) -> Result<Labelled<Vec<String>>, StateError> {
+        let connection = self.0.read();
+        let mut select = connection.prepare_cached(
+            "SELECT key, labels FROM state WHERE bundle = ?1 AND namespace = ?2 ORDER BY key LIMIT ?3 OFFSET ?4",
+        )?;
+        // An offset past the largest is past the end.
+        let from = i64::try_from(from).unwrap_or(i64::MAX);
+        let page = (&read.namespace.bundle, &read.namespace.name, number(PAGE), from);
+        let rows = select.query_map(page, |row| Ok((row.get(0)?, row.get::<_, String>(1)?)))?;
+        let mut keys: Labelled<Vec<String>> = Labelled::default();
+        for row in rows {
+            let (key, stored): (String, String) = row?;
+            keys.value.push(key);
+            keys.labels = keys.labels.and(&labels(&stored)?);
+        }
+        Ok(keys)
+    }
+}
+
 impl Store for Values {
-    fn value(&self, permit: Permit<Read>) -> Answer<Option<Vec<u8>>> {
-        let Read { namespace, what } = permit.redeem();
-        let Query::Value(key) = what else { return Box::pin(async { Ok(None) }) };
-        let value = self.0.read().query_row(
-            "SELECT value FROM state WHERE bundle = ?1 AND namespace = ?2 AND key = ?3",
-            (&namespace.bundle, &namespace.name, key),
-            |row| row.get(0),
-        );
-        let value = value.optional().map_err(StateError::from);
+    fn value(&self, permit: Permit<Read>) -> Answer<Labelled<Option<Vec<u8>>>> {
+        let read = permit.redeem();
+        let value = if let Query::Value(key) = &read.what { self.one(&read, key) } else { Ok(Labelled::default()) };
         Box::pin(async { value })
     }
 
-    fn keys(&self, permit: Permit<Read>) -> Answer<Vec<String>> {
-        let Read { namespace, what } = permit.redeem();
-        let Query::Keys(from) = what else { return Box::pin(async { Ok(Vec::new()) }) };
-        let keys = || -> rusqlite::Result<Vec<String>> {
-            let connection = self.0.read();
-            let mut statement = connection.prepare_cached(
-                "SELECT key FROM state WHERE bundle = ?1 AND namespace = ?2 ORDER BY key LIMIT ?3 OFFSET ?4",
-            )?;
-            // An offset past the largest is past the end.
-            let from = i64::try_from(from).unwrap_or(i64::MAX);
-            statement.query_map((&namespace.bundle, &namespace.name, number(PAGE), from), |row| row.get(0))?.collect()
-        };
-        let keys = keys().map_err(StateError::from);
+    fn keys(&self, permit: Permit<Read>) -> Answer<Labelled<Vec<String>>> {
+        let read = permit.redeem();
+        let keys = if let Query::Keys(from) = read.what { self.page(&read, from) } else { Ok(Labelled::default()) };
         Box::pin(async { keys })
     }
 
-    fn change(&self, permit: Permit<Write>) -> Answer<u64> {
+    fn change(&self, permit: Permit<Write>) -> Answer<Labelled<u64>> {
         let (write, intent) = permit.redeem_shared();
         let changed = self.0.write(move |transaction| {
             if let Some(intent) = &intent {
@@ -69,31 +89,38 @@ impl Store for Values {
     }
 }
 
-fn change(transaction: &Transaction<'_>, write: Write) -> Result<u64, StateError> {
-    let Write { namespace, quota, key, change } = write;
+fn change(transaction: &Transaction<'_>, write: Write) -> Result<Labelled<u64>, StateError> {
+    let Write { namespace, quota, labels: carried, key, change } = write;
     let place = (&namespace.bundle, &namespace.name, &key);
     let (value, result) = match change {
         Change::Delete => {
             let delete = "DELETE FROM state WHERE bundle = ?1 AND namespace = ?2 AND key = ?3";
             transaction.prepare_cached(delete)?.execute(place)?;
-            return Ok(0);
+            return Ok(Labelled::default());
         }
-        Change::Set(value) => (value, 0),
+        Change::Set(value) => (value, Labelled { value: 0, labels: Labels::default() }),
         Change::Increment(delta) => {
-            let select = "SELECT value FROM state WHERE bundle = ?1 AND namespace = ?2 AND key = ?3";
-            let stored: Option<Vec<u8>> =
-                transaction.prepare_cached(select)?.query_row(place, |row| row.get(0)).optional()?;
-            let sum = incremented(stored.as_deref(), delta)?;
-            (sum.to_string().into_bytes(), sum)
+            let select = "SELECT value, labels FROM state WHERE bundle = ?1 AND namespace = ?2 AND key = ?3";
+            let stored: Option<(Vec<u8>, String)> = transaction
+                .prepare_cached(select)?
+                .query_row(place, |row| Ok((row.get(0)?, row.get(1)?)))
+                .optional()?;
+            let before = stored.as_ref().map(|(_, stored)| labels(stored)).transpose()?.unwrap_or_default();
+            let sum = incremented(stored.as_ref().map(|(value, _)| value.as_slice()), delta)?;
+            (sum.to_string().into_bytes(), Labelled { value: sum, labels: before })
         }
     };
     let would = held_without(transaction, &namespace, &key)? + (key.len() + value.len()) as u64;
     if would > quota {
         return Err(StateError::Quota { would, quota });
     }
+    let kept = serde_json::to_string(&carried.and(&result.labels))
+        .map_err(|error| StateError::Unavailable(Box::new(error)))?;
     transaction
-        .prepare_cached("INSERT OR REPLACE INTO state (bundle, namespace, key, value) VALUES (?1, ?2, ?3, ?4)")?
-        .execute((&namespace.bundle, &namespace.name, &key, value))?;
+        .prepare_cached(
+            "INSERT OR REPLACE INTO state (bundle, namespace, key, value, labels) VALUES (?1, ?2, ?3, ?4, ?5)",
+        )?
+        .execute((&namespace.bundle, &namespace.name, &key, value, kept))?;
     Ok(result)
 }
 

@@ -31,6 +31,11 @@ pub struct Limits {
     pub tool_depth: u64,
     /// Shared: effects that are asked for, refused ones as well. Default 10,000.
     pub effects: u64,
+    /// Shared: how often a person may be asked for an approval. Default 8; more is a refusal.
+    pub approvals: u64,
+    /// How often people may be asked for approvals by all tasks of this bundle within an hour. Default 60; more is a
+    /// refusal.
+    pub approvals_per_hour: u64,
     /// Bytes of the task's output. At most 1 GiB; default 1 MiB.
     pub output: u64,
     /// Shared: bytes of log lines. At most 1 GiB; default 256 KiB.
@@ -52,6 +57,8 @@ impl Default for Limits {
             tool_calls: 100,
             tool_depth: 4,
             effects: 10_000,
+            approvals: 8,
+            approvals_per_hour: 60,
             output: MIB,
             log: 256 * KIB,
             host_call: 8 * MIB,
@@ -71,6 +78,8 @@ struct Written {
     tool_calls: Option<Spanned<u64>>,
     tool_depth: Option<Spanned<u64>>,
     effects: Option<Spanned<u64>>,
+    approvals: Option<Spanned<u64>>,
+    approvals_per_hour: Option<Spanned<u64>>,
     output: Option<Spanned<ByteSize>>,
     log: Option<Spanned<ByteSize>>,
     host_call: Option<Spanned<ByteSize>>,
@@ -92,6 +101,13 @@ impl Limits {
             tool_calls: check.count("tool-calls", written.tool_calls, default.tool_calls, 0..=u64::MAX)?,
             tool_depth: check.count("tool-depth", written.tool_depth, default.tool_depth, 0..=64)?,
             effects: check.count("effects", written.effects, default.effects, 0..=u64::MAX)?,
+            approvals: check.count("approvals", written.approvals, default.approvals, 0..=u64::MAX)?,
+            approvals_per_hour: check.count(
+                "approvals-per-hour",
+                written.approvals_per_hour,
+                default.approvals_per_hour,
+                0..=u64::MAX,
+            )?,
             output: check.size("output", written.output, default.output, 0..=GIB)?,
             log: check.size("log", written.log, default.log, 0..=GIB)?,
             host_call: check.size("host-call", written.host_call, default.host_call, 4 * KIB..=GIB)?,

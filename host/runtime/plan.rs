@@ -14,6 +14,7 @@ use crate::capability::tools::{Grant as ToolsGrant, Tools};
 use crate::capability::{Capability as _, REGISTRY, Registered, TaskState, powerless};
 use crate::engine::Engine;
 use crate::grant::Manifest;
+use crate::label::Labels;
 use crate::manifest::Sections;
 use crate::tool::{Function, Functions};
 
@@ -25,6 +26,8 @@ pub struct Unit {
     pub digest: Digest,
     /// What it may do.
     pub grants: Arc<Sections>,
+    /// What whatever it gives is labelled with.
+    pub labels: Labels,
     /// It, linked.
     pub pre: InstancePre<TaskState>,
     /// Its `run`, if it is an agent.
@@ -63,12 +66,21 @@ pub struct LoadRefusal {
 }
 
 impl Plan {
+    /// The functions of the tools that can be reached, with their tools' names.
+    pub fn functions(&self) -> Vec<(String, Arc<Function>)> {
+        let of = |(name, unit): (&String, &Unit)| {
+            let functions = unit.functions.iter().map(|function| (name.clone(), Arc::clone(function)));
+            functions.collect::<Vec<_>>()
+        };
+        self.tools.iter().flat_map(of).collect()
+    }
+
     /// Links a bundle's agent and the tools that it can reach, under a grant manifest.
     ///
     /// # Errors
     /// What was refused first.
     pub fn of_bundle(engine: &Engine, bundle: &Bundle, manifest: &Manifest) -> Result<Self, LoadRefusal> {
-        let effective = |source: &ComponentSource| effective(source, manifest);
+        let effective = |source: &ComponentSource| Effective::of(source, manifest);
         check_pin(&bundle.agent, manifest)?;
         let root = prepare(engine, &bundle.agent, effective(&bundle.agent), Role::Agent, bundle.name.as_str())?;
         let mut tools: BTreeMap<String, Unit> = BTreeMap::new();
@@ -96,7 +108,7 @@ impl Plan {
     pub fn of_tool(
         engine: &Engine,
         tool: &ComponentSource,
-        grants: Sections,
+        grants: Effective,
         name: String,
     ) -> Result<Self, LoadRefusal> {
         let root = prepare(engine, tool, grants, Role::Tool, &name)?;
@@ -104,13 +116,25 @@ impl Plan {
     }
 }
 
-/// What a component may do: what is granted of what is requested.
-pub fn effective(source: &ComponentSource, manifest: &Manifest) -> Sections {
-    let Some(granted) = manifest.component(&source.name) else { return Sections::default() };
-    granted.sections.narrowed(|key| {
-        let row = REGISTRY.iter().find(|row| row.key() == key)?;
-        row.narrow(&granted.sections, &source.requests)
-    })
+/// What a component may do.
+#[derive(Clone, Debug, Default)]
+pub struct Effective {
+    /// What is granted of what is requested.
+    pub sections: Sections,
+    /// What whatever it gives is labelled with: that is the operator's to say alone.
+    pub labels: Labels,
+}
+
+impl Effective {
+    /// What a component may do under a manifest.
+    pub fn of(source: &ComponentSource, manifest: &Manifest) -> Self {
+        let Some(granted) = manifest.component(&source.name) else { return Self::default() };
+        let sections = granted.sections.narrowed(|key| {
+            let row = REGISTRY.iter().find(|row| row.key() == key)?;
+            row.narrow(&granted.sections, &source.requests)
+        });
+        Self { sections, labels: granted.labels.clone() }
+    }
 }
 
 /// Whether a component must export `run` or functions.
@@ -137,7 +161,7 @@ fn check_pin(source: &ComponentSource, manifest: &Manifest) -> Result<(), LoadRe
 fn prepare(
     engine: &Engine,
     source: &ComponentSource,
-    grants: Sections,
+    Effective { sections: grants, labels }: Effective,
     role: Role,
     bundle: &str,
 ) -> Result<Unit, LoadRefusal> {
@@ -182,7 +206,7 @@ fn prepare(
             (None, functions.into_iter().map(Arc::new).collect())
         }
     };
-    Ok(Unit { name, digest: source.digest, grants: Arc::new(grants), pre, run, functions })
+    Ok(Unit { name, digest: source.digest, grants: Arc::new(grants), labels, pre, run, functions })
 }
 
 /// A linker with what is granted, what is powerless, and nothing else.

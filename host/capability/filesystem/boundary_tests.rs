@@ -236,7 +236,9 @@ fn special_files_are_refused_without_waiting() {
 #[test]
 fn processes_are_no_files() {
     let world = World::new();
-    let root = Granted { host: "/".into(), guest: "/host".parse().unwrap(), quota: None };
+    let none = crate::label::Labels::default();
+    let guest = "/host".parse().unwrap();
+    let root = Granted { host: "/".into(), guest, quota: None, labels: none.clone(), accepts: none };
     let mut store = world.store_of(vec![root], Limits::default(), PERMIT);
     for path in ["proc/self/mem", "proc/self/environ", "proc/version", "proc"] {
         assert_eq!(store.open(path, FOLLOW, plain(), READ).unwrap_err(), ErrorCode::Access, "{path}");

@@ -7,6 +7,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
+use crate::label::Labels;
 use crate::manifest::{ByteSize, GuestPath, reject};
 
 /// What may be done with a mount.
@@ -60,7 +61,7 @@ impl TryFrom<String> for HostPath {
     }
 }
 
-/// `{ host = "data/orders", guest = "/orders", access = "write", quota = { bytes = "10MiB", files = 1000 } }`
+/// `{ host = "data/orders", guest = "/orders", access = "write", quota = { bytes = "10MiB", files = 1000 }, labels = ["pii"] }`
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename = "mount")]
 struct Written {
@@ -69,6 +70,10 @@ struct Written {
     #[serde(default)]
     access: Access,
     quota: Option<Quota>,
+    #[serde(default)]
+    labels: Labels,
+    #[serde(default)]
+    accepts: Labels,
 }
 
 /// A folder of the host that a guest sees.
@@ -80,6 +85,10 @@ pub struct Granted {
     pub guest: GuestPath,
     /// How much it may hold, if it is writable.
     pub quota: Option<Quota>,
+    /// What whoever mounts it carries from then on.
+    pub labels: Labels,
+    /// What may be written to it, beside what it is labelled with itself.
+    pub accepts: Labels,
 }
 
 impl Granted {
@@ -89,7 +98,11 @@ impl Granted {
     }
 
     fn check<E: serde::de::Error>(mount: Written, before: &[Self]) -> Result<Self, E> {
-        let Written { host: HostPath(host), guest, access, quota } = mount;
+        let Written { host: HostPath(host), guest, access, quota, labels, accepts } = mount;
+        if access == Access::Read && !accepts.is_empty() {
+            let help = "write `access = \"write\"`, or leave `accepts` out";
+            return Err(reject("a mount that is only read accepts nothing", help));
+        }
         if access == Access::Read && quota.is_some() {
             let help = "write `access = \"write\"`, or leave the quota out";
             return Err(reject("a mount that is only read has no quota", help));
@@ -103,7 +116,7 @@ impl Granted {
             return Err(reject(&message, "give each mount a guest path of its own, beside the others"));
         }
         let quota = (access == Access::Write).then(|| quota.unwrap_or_default());
-        Ok(Self { host, guest, quota })
+        Ok(Self { host, guest, quota, labels, accepts })
     }
 }
 
@@ -304,6 +317,8 @@ mod tests {
                 host: PathBuf::from("/srv"),
                 guest,
                 quota: (access == Access::Write).then(Quota::default),
+                labels: Labels::default(),
+                accepts: Labels::default(),
             };
             Grant { mounts: mounts.into_iter().map(granted).collect() }
         })

@@ -18,6 +18,7 @@ use super::{Source, Write, types};
 use crate::audit::{Entry, Kind, escaped};
 use crate::budget::Budget;
 use crate::gate::{Code, Denied, Effect as _, detail};
+use crate::label::Labels;
 
 /// The most bytes that one call writes.
 const WRITE: usize = 64 << 10;
@@ -66,6 +67,8 @@ impl Pollable for Reader {
 pub(super) struct Writer {
     file: Arc<OpenFile>,
     at: At,
+    /// What the task carried when the stream was decided on.
+    labels: Labels,
     /// An error that the guest has not been told yet.
     failed: Option<StreamError>,
     closed: bool,
@@ -74,7 +77,8 @@ pub(super) struct Writer {
 impl Writer {
     /// A stream to a place in a file.
     pub(super) fn new(file: Arc<OpenFile>, at: At) -> Self {
-        Self { file, at, failed: None, closed: false }
+        let labels = file.mount.actor.labels.now();
+        Self { file, at, labels, failed: None, closed: false }
     }
 
     fn write_all(&mut self, mut bytes: &[u8]) -> Result<(), Failed> {
@@ -108,10 +112,16 @@ impl OutputStream for Writer {
         if bytes.len() > WRITE {
             return Err(StreamError::Trap(wasmtime::format_err!("more was written than `check-write` allowed")));
         }
+        if self.file.mount.actor.labels.now() != self.labels {
+            // It was decided on for a task that had touched less: the guest opens it again, and is decided on again.
+            self.closed = true;
+            let why = "the task carries other labels than when it began to write";
+            return Err(refused(&self.file, Code::Denied, why, Failed::Code(types::ErrorCode::Access)));
+        }
         if let Err(failed) = self.write_all(&bytes) {
             self.closed = true;
             self.failed = Some(match failed {
-                Failed::Quota => refused(&self.file),
+                Failed::Quota => refused(&self.file, Code::Quota, "the mount's quota is spent", Failed::Quota),
                 other => stream_error(other),
             });
         }
@@ -145,23 +155,23 @@ fn stream_error(failed: Failed) -> StreamError {
     }
 }
 
-/// Records that the quota had no room for a write. Nothing happened, so there is nothing that waits for the disk.
-fn refused(file: &OpenFile) -> StreamError {
+/// Records that a write was refused while the stream flowed. Nothing happened, so there is nothing that waits for the disk.
+fn refused(file: &OpenFile, code: Code, why: &str, failed: Failed) -> StreamError {
     let (gate, actor) = (&file.mount.gate, &file.mount.actor);
     if let Err(exhausted) = gate.budget.attempt() {
         return StreamError::Trap(wasmtime::Error::new(Denied::Exhausted(exhausted)));
     }
     gate.budget.refused();
     let entry = Entry {
-        code: Code::Quota.as_str().to_owned(),
+        code: code.as_str().to_owned(),
         resource: Source::resource(&file.mount.source).to_string(),
-        detail: detail("why", "the mount's quota is spent"),
+        detail: detail("why", why),
         text: escaped(&file.path),
         ..gate.entry(Kind::Refusal, actor, Write::<()>::ACTION)
     };
     // A log that is broken refuses the next effect, and fails the end of the task.
     drop(gate.ledger.append(entry));
-    stream_error(Failed::Quota)
+    stream_error(failed)
 }
 
 /// The code behind a stream's error, if it is one of a file.

@@ -8,6 +8,7 @@ use super::types::{
     DescriptorFlags, DescriptorType, ErrorCode, HostDescriptor as _, NewTimestamp, OpenFlags, PathFlags,
 };
 use super::*;
+use crate::label::Labels;
 use crate::audit::{AuditError, Entry, Kind, Ledger, Ticket};
 use crate::budget::Budget;
 use crate::capability::Scope;
@@ -103,7 +104,8 @@ impl World {
     }
 
     pub(crate) fn granted(&self, host: &str, guest: &str, quota: impl Into<Option<Quota>>) -> Granted {
-        Granted { host: self.root.path().join(host), guest: guest.parse().unwrap(), quota: quota.into() }
+        let (host, guest) = (self.root.path().join(host), guest.parse().unwrap());
+        Granted { host, guest, quota: quota.into(), labels: Labels::default(), accepts: Labels::default() }
     }
 
     /// A store that reads the folder `m`.
@@ -119,23 +121,26 @@ impl World {
     /// A gate with rules of Cedar, and its records.
     pub(crate) fn gate(&self, limits: Limits, rules: &str) -> (Arc<Gate>, Arc<Log>) {
         self.dir.write("rules.cedar", rules).unwrap();
-        let policy = Policy::load(&self.dir, self.root.path(), &[Filesystem::SCHEMA]).unwrap();
+        let files = RuleFiles::read(&self.dir, self.root.path()).unwrap();
+        let policy = Policy::of(&files, &crate::capability::terms(None)).unwrap();
         let log = Arc::new(Log::default());
-        let ledger = Arc::clone(&log) as Arc<dyn Ledger>;
-        let gate = Gate::new(
-            Arc::new(policy),
-            Budget::new(limits),
-            Arc::new(Clock::start()),
-            ledger,
-            Arc::new(Nobody),
-            [7; 32],
-        );
+        let gate = Gate {
+            rules: InForce::new(Digest::of(b""), policy, None),
+            budget: Budget::new(limits),
+            clock: Arc::new(Clock::start()),
+            ledger: Arc::clone(&log) as Arc<dyn Ledger>,
+            desk: Arc::new(crate::approval::Closed),
+            approvals: Mode::Deny,
+            observer: Arc::new(Nobody),
+            key: [7; 32],
+            effects: AtomicU64::new(0),
+        };
         (Arc::new(gate), log)
     }
 
     /// Mounts what a grant lists, as the start of a store does.
     fn mount(&self, gate: &Arc<Gate>, grant: &Grant) -> (Arc<Actor>, Result<Mounts, OpenError>) {
-        let actor = Arc::new(Actor::new(TaskId::generate(), "desk", "agent", "sha256:0".to_owned()));
+        let actor = Arc::new(Actor::new(TaskId::generate(), "desk", "agent", "sha256:0".to_owned(), None));
         let mounts = block_on(mount_all(Guard::new(gate, &actor, Some(grant), 0), &*self.folders, gate, &actor));
         (actor, mounts)
     }

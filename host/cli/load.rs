@@ -1,0 +1,80 @@
+//! Reads what a task stands on: a bundle, the grants and rules of a policy folder, and the components, linked.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::Failure;
+use crate::bundle::{Bundle, Digest, open_folder};
+use crate::capability;
+use crate::front::Host;
+use crate::grant::{GRANT_FILE, Manifest};
+use crate::manifest::ManifestError;
+use crate::policy::Policy;
+use crate::policy::in_force::InForce;
+use crate::policy::rules::RuleFiles;
+use crate::runtime::plan::{LoadRefusal, Plan};
+use crate::tool::Function;
+
+/// The functions that rules can speak of, with their tools' names; none when it is not known which there are.
+pub(super) type Functions = Option<Vec<(String, Arc<Function>)>>;
+
+/// A bundle with its grants and rules, each checked.
+pub(super) struct Loaded {
+    pub(super) bundle: Bundle,
+    pub(super) manifest: Manifest,
+    pub(super) plan: Result<Plan, LoadRefusal>,
+    pub(super) policy: Policy,
+}
+
+impl Loaded {
+    pub(super) fn open(host: &Host, bundle: &Path, policy: &Path) -> Result<Self, Failure> {
+        let (bundle, manifest) = requested_and_granted(bundle, policy)?;
+        let plan = Plan::of_bundle(host.engine(), &bundle, &manifest);
+        let policy = rules(policy, &functions(&plan))?;
+        Ok(Self { bundle, manifest, plan, policy })
+    }
+
+    /// The rules, to be read again from this folder while the task runs.
+    pub(super) fn in_force(manifest: &Manifest, policy: Policy, folder: &Path, functions: Functions) -> InForce {
+        let folder = folder.to_owned();
+        let again = move || -> Result<(Digest, Policy), String> {
+            let read = || -> Result<(Digest, Policy), ManifestError> {
+                let dir = open_folder(&folder)?;
+                let manifest = Manifest::open(&dir, Path::new(GRANT_FILE), &folder, &capability::vocabulary())?;
+                Ok((manifest.digest, rules(&folder, &functions)?))
+            };
+            read().map_err(|error| error.to_string())
+        };
+        InForce::new(manifest.digest, policy, Some(Box::new(again)))
+    }
+
+    /// The folders that decide what the task is and may do.
+    pub(super) fn folders(bundle: &Bundle, manifest: &Manifest) -> Vec<PathBuf> {
+        bundle.source.path().parent().map(Path::to_owned).into_iter().chain([manifest.base.clone()]).collect()
+    }
+}
+
+/// A bundle, and the grants for it.
+fn requested_and_granted(bundle: &Path, policy: &Path) -> Result<(Bundle, Manifest), ManifestError> {
+    let vocabulary = capability::vocabulary();
+    let bundle = Bundle::open(&open_folder(bundle)?, bundle, &vocabulary)?;
+    let manifest = Manifest::open(&open_folder(policy)?, Path::new(GRANT_FILE), policy, &vocabulary)?;
+    manifest.check(&bundle)?;
+    Ok((bundle, manifest))
+}
+
+/// The functions that a plan's rules can speak of.
+pub(super) fn functions(plan: &Result<Plan, LoadRefusal>) -> Functions {
+    plan.as_ref().ok().map(Plan::functions)
+}
+
+/// The rules of a folder.
+pub(super) fn rules(folder: &Path, functions: &Functions) -> Result<Policy, ManifestError> {
+    Policy::of(&RuleFiles::read(&open_folder(folder)?, folder)?, &capability::terms(borrowed(functions)))
+}
+
+/// The functions, as the schema takes them.
+pub(super) fn borrowed(functions: &Functions) -> Option<Vec<(&str, &Function)>> {
+    let functions = functions.as_ref()?;
+    Some(functions.iter().map(|(tool, function)| (tool.as_str(), function.as_ref())).collect())
+}

@@ -1,0 +1,505 @@
+//! Approvals in the database: asked by the process of a task, answered from any other, claimed once.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rusqlite::{OptionalExtension as _, Row, Transaction};
+use serde::Serialize;
+use ulid::Ulid;
+
+use super::database::{Database, DatabaseError};
+use super::ledger::{append, number};
+use crate::approval::{Answer, Claim, ClaimError, Desk, Later, Moment, Request, State, Unasked};
+use crate::audit::{AuditError, Entry, Hash, Kind};
+use crate::label::Labels;
+use crate::policy::Person;
+
+/// How often a task that waits looks for an answer.
+const POLL: Duration = Duration::from_millis(100);
+
+/// The approvals of one home.
+#[derive(Clone)]
+pub struct Approvals(Arc<Database>);
+
+/// An approval as it is listed.
+#[derive(Clone, Debug, Serialize)]
+pub struct Listed {
+    /// Its name.
+    pub id: String,
+    /// How it stands.
+    pub state: State,
+    /// The task or child task that asks.
+    pub task: String,
+    /// The bundle that the task is of.
+    pub bundle: String,
+    /// The component that asks.
+    pub component: String,
+    /// On whose behalf.
+    pub user: Option<String>,
+    /// What it would do.
+    pub action: String,
+    /// To what.
+    pub resource: String,
+    /// With what arguments: JSON.
+    pub arguments: String,
+    /// The labels that it carries.
+    pub labels: Labels,
+    /// The rules that ask.
+    pub rules: Vec<String>,
+    /// The groups that have to approve.
+    pub groups: BTreeSet<String>,
+    /// Who approved, for which group.
+    pub answers: BTreeMap<String, String>,
+    /// Milliseconds since the Unix epoch.
+    pub asked: u64,
+    /// Until when an answer is waited for, in milliseconds since the Unix epoch.
+    pub deadline: u64,
+    /// For how long the approval will hold, in milliseconds.
+    pub ttl: u64,
+    #[serde(skip)]
+    effect: u64,
+    #[serde(skip)]
+    import: u64,
+    #[serde(skip)]
+    asked_boot: u64,
+    #[serde(skip)]
+    boot: String,
+    #[serde(skip)]
+    digest: [u8; 32],
+    #[serde(skip)]
+    answered: Option<(u64, u64)>,
+}
+
+/// What a person says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Yes, once.
+    Approve,
+    /// No.
+    Deny,
+}
+
+/// Why an answer was not taken.
+#[derive(Clone, Debug, thiserror::Error, miette::Diagnostic)]
+pub enum AnswerError {
+    /// No approval of that name, or more than one.
+    #[error("no approval, or more than one, is called `{0}`")]
+    #[diagnostic(help("`ambit approvals list --all` shows the names"))]
+    Missing(String),
+    /// It waits no more.
+    #[error("the approval {id} is {state} already")]
+    #[diagnostic(help("an approval is answered once"))]
+    NotOpen {
+        /// Its name.
+        id: String,
+        /// How it stands.
+        state: State,
+    },
+    /// Its deadline has passed.
+    #[error("the approval {0} was not answered before its deadline")]
+    #[diagnostic(help("no answer is a no; the task can ask again in another run"))]
+    TooLate(String),
+    /// The person is in none of the groups that were asked.
+    #[error("`{name}` is in none of the groups that are asked: {groups}")]
+    #[diagnostic(help("groups stand in config.toml of the home folder"))]
+    NotAsked {
+        /// The person.
+        name: String,
+        /// The groups.
+        groups: String,
+    },
+    /// The task acts on this person's behalf.
+    #[error("the task acts on behalf of `{0}`, who cannot approve what it does")]
+    #[diagnostic(help("somebody else of the group has to"))]
+    OwnTask(String),
+    /// The database failed.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Database(#[from] DatabaseError),
+}
+
+const COLUMNS: &str = "id, state, task, bundle, component, user, action, resource, arguments, labels, rules, groups, \
+    answers, asked, deadline, ttl, effect, import, asked_boot, boot, digest, answered, answered_boot";
+
+impl Approvals {
+    /// The approvals that a database holds.
+    pub fn new(database: Arc<Database>) -> Self {
+        Self(database)
+    }
+
+    /// Those that wait for an answer, or all, the oldest first.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn list(&self, all: bool) -> Result<Vec<Listed>, DatabaseError> {
+        let connection = self.0.read();
+        let mut select = connection
+            .prepare_cached(&format!("SELECT {COLUMNS} FROM approval WHERE ?1 OR state = 'open' ORDER BY id"))?;
+        let rows = select.query_map([all], listed)?;
+        let now = now();
+        let mut found: Vec<Listed> = rows.collect::<Result<_, _>>()?;
+        found.retain(|approval| all || !approval.is_late(&now));
+        Ok(found)
+    }
+
+    /// The approval whose name starts so, if just one does.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn find(&self, name: &str) -> Result<Option<Listed>, DatabaseError> {
+        let connection = self.0.read();
+        let mut select = connection.prepare_cached(&format!(
+            "SELECT {COLUMNS} FROM approval WHERE substr(id, 1, length(?1)) = ?1 LIMIT 2"
+        ))?;
+        let rows = select.query_map([name.to_ascii_uppercase()], listed)?;
+        let mut found: Vec<Listed> = rows.collect::<Result<_, _>>()?;
+        let only = found.pop();
+        Ok(only.filter(|_| found.is_empty() && !name.is_empty()))
+    }
+
+    /// Takes a person's answer, and gives how the approval stands then. The record of it is in the same transaction, also
+    /// of an answer that is not taken because of who gives it.
+    ///
+    /// # Errors
+    /// When it is not taken.
+    pub async fn give(&self, id: &str, verdict: Verdict, by: Person) -> Result<State, AnswerError> {
+        let Some(approval) = self.find(id)? else { return Err(AnswerError::Missing(id.to_owned())) };
+        let given = self.0.write(move |transaction| -> Result<Result<State, AnswerError>, DatabaseError> {
+            let approval = read(transaction, &approval.id)?.unwrap_or(approval);
+            give(transaction, &approval, verdict, &by, &now())
+        });
+        given.await?
+    }
+
+    /// Withdraws whatever a task has asked and not used.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub async fn withdraw_all(&self, task: &str) -> Result<(), DatabaseError> {
+        let task = task.to_owned();
+        let withdrawn = self.0.write(move |transaction| {
+            let update = "UPDATE approval SET state = 'withdrawn'
+                          WHERE (task = ?1 OR task LIKE ?1 || '/%') AND state IN ('open', 'approved')";
+            transaction.prepare_cached(update)?.execute([task])?;
+            Ok(())
+        });
+        withdrawn.await
+    }
+}
+
+impl Desk for Approvals {
+    fn open(&self, request: Request) -> Later<Result<Result<String, Unasked>, AuditError>> {
+        let opened = self.0.write(move |transaction| -> Result<_, AuditError> {
+            Ok(open(transaction, &request, &now())?)
+        });
+        Box::pin(opened)
+    }
+
+    fn answer(&self, id: &str) -> Later<Result<Answer, AuditError>> {
+        let (approvals, id) = (self.clone(), id.to_owned());
+        Box::pin(async move {
+            loop {
+                let approval = read_in(&approvals.0.read(), &id)?.ok_or_else(|| AuditError("it is gone".to_owned()))?;
+                match approval.state {
+                    State::Open if !approval.is_late(&now()) => tokio::time::sleep(POLL).await,
+                    State::Open => approvals.unanswered(approval).await?,
+                    State::Approved => return Ok(Answer::Approved),
+                    State::Denied => {
+                        let by = approval.answers.into_values().next_back().unwrap_or_default();
+                        return Ok(Answer::Denied { by });
+                    }
+                    State::Unanswered | State::Withdrawn | State::Used => return Ok(Answer::None),
+                }
+            }
+        })
+    }
+
+    fn withdraw(&self, id: &str) {
+        let id = id.to_owned();
+        // The task goes on or ends whether this is written or not: nothing can be done with what nobody claims.
+        drop(self.0.write(move |transaction| -> Result<(), DatabaseError> {
+            let update = "UPDATE approval SET state = 'withdrawn' WHERE id = ?1 AND state IN ('open', 'approved')";
+            transaction.prepare_cached(update)?.execute([id])?;
+            Ok(())
+        }));
+    }
+
+    fn claim(&self, claim: Claim, intent: Entry) -> Later<Result<u64, ClaimError>> {
+        let claimed = self.0.write(move |transaction| -> Result<u64, ClaimError> {
+            claim_in(transaction, &claim, &now())?;
+            Ok(append(transaction, &intent).map_err(AuditError::from)?)
+        });
+        Box::pin(claimed)
+    }
+}
+
+impl Approvals {
+    /// The deadline has passed: that is an answer as well.
+    async fn unanswered(&self, approval: Listed) -> Result<(), AuditError> {
+        let settled = self.0.write(move |transaction| -> Result<(), AuditError> {
+            let update = "UPDATE approval SET state = 'unanswered' WHERE id = ?1 AND state = 'open'";
+            let changed = transaction.prepare_cached(update).and_then(|mut update| update.execute([&approval.id]));
+            if changed.map_err(DatabaseError::from)? == 1 {
+                let detail = serde_json::json!({ "approval": approval.id }).to_string();
+                append(transaction, &Entry { detail, ..approval.record(State::Unanswered.as_str(), &now()) })?;
+            }
+            Ok(())
+        });
+        settled.await
+    }
+}
+
+impl From<DatabaseError> for ClaimError {
+    fn from(error: DatabaseError) -> Self {
+        AuditError::from(error).into()
+    }
+}
+
+impl From<rusqlite::Error> for ClaimError {
+    fn from(error: rusqlite::Error) -> Self {
+        DatabaseError::from(error).into()
+    }
+}
+
+impl Listed {
+    /// Whether its deadline has passed, by one clock or the other.
+    fn is_late(&self, now: &Moment) -> bool {
+        let allowed = self.deadline.saturating_sub(self.asked);
+        is_over((self.asked, self.asked_boot), allowed, &self.boot, now)
+    }
+
+    /// A record about it.
+    fn record(&self, code: &str, now: &Moment) -> Entry {
+        Entry {
+            kind: Kind::Answer,
+            at: milliseconds(now.wall),
+            task: self.task.clone(),
+            component: self.component.clone(),
+            effect: self.effect,
+            import: self.import,
+            action: self.action.clone(),
+            resource: self.resource.clone(),
+            arguments: String::new(),
+            code: code.to_owned(),
+            rules: self.rules.clone(),
+            detail: String::new(),
+            text: String::new(),
+        }
+    }
+}
+
+/// Whether a time that began at `from` (by the time of day and since the start of the machine) and lasts so many
+/// milliseconds is over.
+fn is_over(from: (u64, u64), lasts: u64, boot: &str, now: &Moment) -> bool {
+    let (wall, since_boot) = from;
+    boot != now.boot
+        || milliseconds(now.wall) >= wall.saturating_add(lasts)
+        || milliseconds(now.since_boot) >= since_boot.saturating_add(lasts)
+}
+
+/// Puts a question before people, unless they have answered it or are asked too often.
+fn open(
+    transaction: &Transaction<'_>,
+    request: &Request,
+    now: &Moment,
+) -> Result<Result<String, Unasked>, DatabaseError> {
+    let root = request.entry.task.split('/').next().unwrap_or_default();
+    let before = transaction
+        .prepare_cached(&format!(
+            "SELECT {COLUMNS} FROM approval WHERE likeness = ?1 AND (task = ?2 OR task LIKE ?2 || '/%')
+             AND state IN ('denied', 'unanswered') LIMIT 1"
+        ))?
+        .query_row((request.likeness.0, root), listed)
+        .optional()?;
+    if let Some(before) = before {
+        let id = before.id;
+        return Ok(Err(match before.state {
+            State::Denied => Unasked::DeniedBefore { by: before.answers.into_values().next_back().unwrap_or_default(), id },
+            _ => Unasked::UnansweredBefore { id },
+        }));
+    }
+    let (wall, hour) = (milliseconds(now.wall), 60 * 60 * 1000);
+    let asked: i64 = transaction
+        .prepare_cached("SELECT count(*) FROM approval WHERE bundle = ?1 AND asked > ?2")?
+        .query_row((&request.bundle, number(wall.saturating_sub(hour))), |row| row.get(0))?;
+    if asked.cast_unsigned() >= request.per_hour {
+        return Ok(Err(Unasked::TooOften { asked: asked.cast_unsigned(), allowed: request.per_hour }));
+    }
+    let (id, entry) = (Ulid::generate().to_string(), &request.entry);
+    let deadline = wall.saturating_add(milliseconds(request.ask.deadline));
+    transaction
+        .prepare_cached(
+            "INSERT INTO approval (id, task, bundle, component, effect, import, action, resource, arguments, labels, user,
+             rules, groups, digest, likeness, boot, asked, asked_boot, deadline, ttl, state)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, 'open')",
+        )?
+        .execute(rusqlite::params![
+            id,
+            entry.task,
+            request.bundle,
+            entry.component,
+            number(entry.effect),
+            number(entry.import),
+            entry.action,
+            entry.resource,
+            request.arguments,
+            json(&request.labels),
+            request.user,
+            json(&request.rules),
+            json(&request.ask.groups),
+            request.digest.0,
+            request.likeness.0,
+            now.boot,
+            number(wall),
+            number(milliseconds(now.since_boot)),
+            number(deadline),
+            number(milliseconds(request.ask.ttl)),
+        ])?;
+    let detail = serde_json::json!({ "approval": id, "groups": request.ask.groups, "deadline": deadline });
+    let asked = Entry { kind: Kind::Ask, code: "asked".to_owned(), detail: detail.to_string(), ..entry.clone() };
+    append(transaction, &asked)?;
+    Ok(Ok(id))
+}
+
+/// Takes an answer, and records it.
+fn give(
+    transaction: &Transaction<'_>,
+    approval: &Listed,
+    verdict: Verdict,
+    by: &Person,
+    now: &Moment,
+) -> Result<Result<State, AnswerError>, DatabaseError> {
+    let id = &approval.id;
+    if approval.state != State::Open {
+        return Ok(Err(AnswerError::NotOpen { id: id.clone(), state: approval.state }));
+    }
+    if approval.is_late(now) {
+        return Ok(Err(AnswerError::TooLate(id.clone())));
+    }
+    let theirs: BTreeSet<&String> = approval.groups.intersection(&by.groups).collect();
+    let refused = if theirs.is_empty() {
+        let groups = approval.groups.iter().cloned().collect::<Vec<_>>().join(", ");
+        Some(AnswerError::NotAsked { name: by.name.clone(), groups })
+    } else if verdict == Verdict::Approve && approval.user.as_ref() == Some(&by.name) {
+        Some(AnswerError::OwnTask(by.name.clone()))
+    } else {
+        None
+    };
+    let detail = serde_json::json!({ "approval": id, "by": by.name, "groups": theirs }).to_string();
+    if let Some(refused) = refused {
+        append(transaction, &Entry { detail, ..approval.record("refused", now) })?;
+        return Ok(Err(refused));
+    }
+    let mut answers = approval.answers.clone();
+    answers.extend(theirs.into_iter().map(|group| (group.clone(), by.name.clone())));
+    let state = match verdict {
+        Verdict::Deny => {
+            answers = BTreeMap::from([(String::new(), by.name.clone())]);
+            State::Denied
+        }
+        Verdict::Approve if approval.groups.iter().all(|group| answers.contains_key(group)) => State::Approved,
+        Verdict::Approve => State::Open,
+    };
+    transaction
+        .prepare_cached(
+            "UPDATE approval SET state = ?2, answers = ?3, answered = ?4, answered_boot = ?5
+             WHERE id = ?1 AND state = 'open'",
+        )?
+        .execute((
+            id,
+            state.as_str(),
+            json(&answers),
+            number(milliseconds(now.wall)),
+            number(milliseconds(now.since_boot)),
+        ))?;
+    let code = if verdict == Verdict::Approve { "approved" } else { "denied" };
+    append(transaction, &Entry { detail, ..approval.record(code, now) })?;
+    Ok(Ok(state))
+}
+
+/// Uses an approval up, if it was given for just this and its time is not over.
+fn claim_in(transaction: &Transaction<'_>, claim: &Claim, now: &Moment) -> Result<(), ClaimError> {
+    let approval = read(transaction, &claim.id)?.ok_or(ClaimError::Missing)?;
+    if Hash(approval.digest) != claim.digest {
+        return Err(ClaimError::Different);
+    }
+    let (State::Approved, Some(answered)) = (approval.state, approval.answered) else {
+        return Err(ClaimError::NotGiven(approval.state));
+    };
+    if is_over(answered, approval.ttl, &approval.boot, now) {
+        return Err(ClaimError::Expired);
+    }
+    let update = "UPDATE approval SET state = 'used' WHERE id = ?1 AND state = 'approved'";
+    transaction.prepare_cached(update)?.execute([&claim.id])?;
+    Ok(())
+}
+
+fn read(transaction: &Transaction<'_>, id: &str) -> rusqlite::Result<Option<Listed>> {
+    read_in(transaction, id)
+}
+
+fn read_in(connection: &rusqlite::Connection, id: &str) -> rusqlite::Result<Option<Listed>> {
+    let select = format!("SELECT {COLUMNS} FROM approval WHERE id = ?1");
+    connection.prepare_cached(&select)?.query_row([id], listed).optional()
+}
+
+impl From<rusqlite::Error> for AuditError {
+    fn from(error: rusqlite::Error) -> Self {
+        DatabaseError::from(error).into()
+    }
+}
+
+fn listed(row: &Row<'_>) -> rusqlite::Result<Listed> {
+    let text = |index: usize| row.get::<_, String>(index);
+    let unsigned = |index: usize| row.get::<_, i64>(index).map(i64::cast_unsigned);
+    let maybe = |index: usize| row.get::<_, Option<i64>>(index).map(|value| value.map(i64::cast_unsigned));
+    let state = text(1)?;
+    Ok(Listed {
+        id: text(0)?,
+        // What cannot be read is not open, and was not given.
+        state: State::ALL.into_iter().find(|known| known.as_str() == state).unwrap_or(State::Withdrawn),
+        task: text(2)?,
+        bundle: text(3)?,
+        component: text(4)?,
+        user: row.get(5)?,
+        action: text(6)?,
+        resource: text(7)?,
+        arguments: text(8)?,
+        labels: parsed(&text(9)?, 9)?,
+        rules: parsed(&text(10)?, 10)?,
+        groups: parsed(&text(11)?, 11)?,
+        answers: parsed(&text(12)?, 12)?,
+        asked: unsigned(13)?,
+        deadline: unsigned(14)?,
+        ttl: unsigned(15)?,
+        effect: unsigned(16)?,
+        import: unsigned(17)?,
+        asked_boot: unsigned(18)?,
+        boot: text(19)?,
+        digest: row.get(20)?,
+        answered: maybe(21)?.zip(maybe(22)?),
+    })
+}
+
+fn parsed<T: serde::de::DeserializeOwned>(text: &str, index: usize) -> rusqlite::Result<T> {
+    let wrong = |error| rusqlite::Error::FromSqlConversionFailure(index, rusqlite::types::Type::Text, Box::new(error));
+    serde_json::from_str(text).map_err(wrong)
+}
+
+/// Lists and maps of strings: they can always be written.
+fn json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_default()
+}
+
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn now() -> Moment {
+    Moment {
+        wall: crate::config::wall_clock(),
+        since_boot: crate::config::since_boot(),
+        boot: crate::config::boot(),
+    }
+}

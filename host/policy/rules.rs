@@ -1,0 +1,313 @@
+//! Reads the rules of a policy folder: names each, checks what it says of approvals, and validates it strictly.
+//!
+//! | annotation | says |
+//! | --- | --- |
+//! | `@id("large-refund")` | the rule's name in refusals and records |
+//! | `@description("…")` | what it is for |
+//! | `@approval("finance")` | on a `forbid`: somebody of this group can lift it |
+//! | `@ttl("15m")` | how long an approval holds, from the answer |
+//! | `@deadline("1h")` | how long to wait for an answer |
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::str::FromStr;
+use std::time::Duration;
+
+use cap_std::fs::Dir;
+use cedar_policy::{ActionConstraint, Effect, PolicyId, PolicySet, Schema, ValidationMode, Validator};
+use miette::Diagnostic;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+use super::schema::{CALLS, Terms};
+use super::{Ask, Policy};
+use crate::bundle::Digest;
+use crate::manifest::{HumanDuration, ManifestError, Source, suggestion};
+
+/// The rule that stands where an operator wrote none.
+const BUILT_IN: &str = "@id(\"built-in\")\npermit (principal, action, resource);\n";
+
+/// The largest policy file, in bytes.
+const FILE_LIMIT: u64 = 1 << 20;
+
+/// What a rule may be annotated with.
+const ANNOTATIONS: [&str; 5] = ["id", "description", "approval", "ttl", "deadline"];
+
+/// How long an approval holds when the rule does not say.
+const TTL: HumanDuration = HumanDuration::from_millis(15 * 60 * 1000);
+
+/// How long is waited for one when the rule does not say.
+const DEADLINE: HumanDuration = HumanDuration::from_millis(60 * 60 * 1000);
+
+/// What to do about two rules of one name.
+const UNIQUE: &str = "give each rule an `@id` of its own";
+
+/// A rule under its name.
+#[derive(Debug)]
+pub(super) struct Rule {
+    pub(super) policy: cedar_policy::Policy,
+    pub(super) approvable: Option<Approvable>,
+}
+
+/// That a person can lift a rule.
+#[derive(Clone, Debug)]
+pub(super) struct Approvable {
+    group: String,
+    ttl: Duration,
+    deadline: Duration,
+}
+
+impl Approvable {
+    pub(super) fn ask(&self) -> Ask {
+        Ask { groups: BTreeSet::from([self.group.clone()]), ttl: self.ttl, deadline: self.deadline }
+    }
+}
+
+/// The rules of a folder as text, in the order of the files' names.
+#[derive(Clone, Debug)]
+pub struct RuleFiles {
+    sources: Vec<Source>,
+    digest: Digest,
+}
+
+impl RuleFiles {
+    /// Reads all `*.cedar` files of a folder.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub fn read(dir: &Dir, path: &Path) -> Result<Self, ManifestError> {
+        let mut sources = Vec::new();
+        let unreadable = |name: &Path, error: &dyn std::fmt::Display| {
+            ManifestError::of_file(
+                &path.join(name),
+                &format!("cannot read the policy: {error}"),
+                "make it a readable text file".to_owned(),
+            )
+        };
+        for entry in dir.entries().map_err(|error| unreadable(Path::new("."), &error))? {
+            let name = entry.map_err(|error| unreadable(Path::new("."), &error))?.file_name();
+            if Path::new(&name).extension().is_some_and(|extension| extension == "cedar") {
+                sources.push(name);
+            }
+        }
+        sources.sort();
+        let sources = sources.iter().map(|name| {
+            let name = Path::new(name);
+            let length = dir.metadata(name).map_err(|error| unreadable(name, &error))?.len();
+            if length > FILE_LIMIT {
+                return Err(unreadable(name, &format!("it has {length} bytes, more than {FILE_LIMIT}")));
+            }
+            let text = dir.read_to_string(name).map_err(|error| unreadable(name, &error))?;
+            Ok(Source::new(path.join(name).display().to_string(), text))
+        });
+        Ok(Self::of(sources.collect::<Result<Vec<_>, _>>()?))
+    }
+
+    /// No rules: the built-in policy stands in for them.
+    pub fn none() -> Self {
+        Self::of(Vec::new())
+    }
+
+    pub(super) fn of(sources: Vec<Source>) -> Self {
+        let built_in = [Source::new("built-in policy", BUILT_IN)];
+        let mut hash = Sha256::new();
+        for source in if sources.is_empty() { built_in.as_slice() } else { sources.as_slice() } {
+            hash.update((source.text().len() as u64).to_be_bytes());
+            hash.update(source.text());
+        }
+        Self { sources, digest: Digest::from(<[u8; 32]>::from(hash.finalize())) }
+    }
+
+    /// The digest of the text of all rules.
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+}
+
+impl Policy {
+    /// The rules of these files, or the built-in policy, which permits whatever the grant covers.
+    ///
+    /// # Errors
+    /// When a file is no Cedar, or a rule does not fit the schema that the terms make: with its place.
+    pub fn of(files: &RuleFiles, terms: &Terms<'_>) -> Result<Self, ManifestError> {
+        let text = terms.schema().text;
+        let schema_source = Source::new("policy schema", text.as_str());
+        let (schema, _) = Schema::from_cedarschema_str(&text).map_err(|error| at(&schema_source, &error))?;
+        let built_in = files.sources.is_empty();
+        let stand_in = [Source::new("built-in policy", BUILT_IN)];
+        let sources = if built_in { stand_in.as_slice() } else { files.sources.as_slice() };
+        let reader = Reader { validator: Validator::new(schema.clone()), actions: terms.action_names(), terms };
+        let mut rules: Vec<Rule> = Vec::new();
+        let mut seen: BTreeMap<PolicyId, String> = BTreeMap::new();
+        for source in sources {
+            for policy in named(source)?.policies() {
+                let id = policy.id().clone();
+                if let Some(first) = seen.insert(id.clone(), source.path().display().to_string()) {
+                    let message = format!("two rules are named `{id}`: the other is in {first}");
+                    return Err(whole(source, &message, UNIQUE));
+                }
+                rules.extend(reader.read(source, policy)?);
+            }
+        }
+        Ok(Self::new(schema, rules, files.digest, built_in))
+    }
+}
+
+/// Checks rules against what they can speak of.
+struct Reader<'a> {
+    validator: Validator,
+    actions: BTreeSet<String>,
+    terms: &'a Terms<'a>,
+}
+
+impl Reader<'_> {
+    /// The rule; none when it is about tools that are not known here.
+    fn read(&self, source: &Source, policy: &cedar_policy::Policy) -> Result<Option<Rule>, ManifestError> {
+        if !self.knows_action(source, policy)? {
+            return Ok(None);
+        }
+        let approvable = approvable(source, policy)?;
+        let alone = PolicySet::from_policies([policy.clone()]);
+        let alone = alone.map_err(|error| whole(source, &error.to_string(), UNIQUE))?;
+        let result = self.validator.validate(&alone, ValidationMode::Strict);
+        // Cedar gives one error for each action that a rule can be about, in no order.
+        if let Some(error) = result.validation_errors().min_by_key(ToString::to_string) {
+            return Err(at(source, error));
+        }
+        Ok(Some(Rule { policy: policy.clone(), approvable }))
+    }
+
+    /// Whether the actions that a rule's scope names exist, and something can ever be asked about them.
+    fn knows_action(&self, source: &Source, policy: &cedar_policy::Policy) -> Result<bool, ManifestError> {
+        let (named, exactly) = match policy.action_constraint() {
+            ActionConstraint::Any => return Ok(true),
+            ActionConstraint::Eq(action) => (vec![action], true),
+            ActionConstraint::In(actions) => (actions, false),
+        };
+        for action in named {
+            let name: &str = action.id().as_ref();
+            let span = span_of(source, &format!("{:?}", name));
+            if exactly && name == CALLS && self.terms.functions.is_some() {
+                let message = format!("`{CALLS}` is the group of all tools' functions: nothing is ever equal to it");
+                let help = format!("write `action in {action}`, or name one function: `action == {}`", self.example());
+                return Err(ManifestError::at(source, span, &message, help));
+            }
+            if self.terms.functions.is_none() && name.starts_with(&format!("{CALLS}:")) {
+                return Ok(false);
+            }
+            if !self.actions.contains(name) {
+                let message = format!("there is no action `{name}`");
+                let help = suggestion(name, self.actions.iter().map(String::as_str), "the actions are");
+                return Err(ManifestError::at(source, span, &message, help));
+            }
+        }
+        Ok(true)
+    }
+
+    /// One function's action, for a message.
+    fn example(&self) -> String {
+        let first = self.actions.iter().find(|name| name.contains(':'));
+        format!("Ambit::Action::\"{}\"", first.map_or("tools.call:search.query", String::as_str))
+    }
+}
+
+/// The rules of a file, each under the name that its `@id` gives, else `<file>#<number>`.
+fn named(source: &Source) -> Result<PolicySet, ManifestError> {
+    let parsed = PolicySet::from_str(source.text()).map_err(|error| at(source, &error))?;
+    if let Some(template) = parsed.templates().next() {
+        let message = format!("`{}` is a template: `?principal` and `?resource` have no values here", template.id());
+        return Err(whole(source, &message, "write the rule without placeholders"));
+    }
+    let file = source.path().file_name().unwrap_or_default().to_string_lossy();
+    let mut rules = PolicySet::new();
+    for policy in parsed.policies() {
+        let number = policy.id().to_string();
+        let name = match policy.annotation("id") {
+            Some(name) => name.to_owned(),
+            None => format!("{file}#{}", number.trim_start_matches("policy")),
+        };
+        let named = policy.new_id(PolicyId::new(&name));
+        rules.add(named).map_err(|_| whole(source, &format!("two rules are named `{name}`"), UNIQUE))?;
+    }
+    Ok(rules)
+}
+
+/// What a rule's annotations say of approvals.
+fn approvable(source: &Source, policy: &cedar_policy::Policy) -> Result<Option<Approvable>, ManifestError> {
+    let error = |key: &str, message: &str, help: &str| {
+        ManifestError::at(source, span_of(source, &format!("@{key}")), message, help.to_owned())
+    };
+    let wrong = |key: &str, message: &str, help: &str| Err(error(key, message, help));
+    let annotations: BTreeMap<&str, &str> = policy.annotations().collect();
+    if let Some(key) = annotations.keys().find(|key| !ANNOTATIONS.contains(key)) {
+        let help = suggestion(key, ANNOTATIONS, "known annotations are").unwrap_or_default();
+        return wrong(key, &format!("unknown annotation `@{key}`"), &help);
+    }
+    let duration = |key: &str, default: HumanDuration| -> Result<Duration, ManifestError> {
+        let Some(text) = annotations.get(key) else { return Ok(default.duration()) };
+        let duration = text.parse::<HumanDuration>();
+        let duration = duration.map_err(|why| error(key, &why.to_string(), "write a duration, as `15m` or `1h30m`"))?;
+        if duration == HumanDuration::from_millis(0) {
+            return Err(error(key, &format!("`@{key}` is no time at all"), "write a duration, as `15m`"));
+        }
+        Ok(duration.duration())
+    };
+    let Some(group) = annotations.get("approval") else {
+        return match ["ttl", "deadline"].iter().find(|key| annotations.contains_key(*key)) {
+            Some(key) => {
+                let message = format!("`@{key}` says something of an approval, and the rule asks for none");
+                wrong(key, &message, "add `@approval(\"group\")`, or take it out")
+            }
+            None => Ok(None),
+        };
+    };
+    if policy.effect() != Effect::Forbid {
+        let help = "write the rule as a `forbid … unless { context.approvals.contains(\"group\") }`";
+        return wrong("approval", "only a `forbid` can ask for an approval", help);
+    }
+    if group.trim().is_empty() {
+        return wrong("approval", "`@approval` names no group", "name who has to approve, as `@approval(\"finance\")`");
+    }
+    if !policy.to_json().is_ok_and(|json| lifts(&json, group)) {
+        let message = format!("no approval of `{group}` would lift this rule");
+        let help = format!("add `unless {{ context.approvals.contains(\"{group}\") }}`");
+        return wrong("approval", &message, &help);
+    }
+    let (ttl, deadline) = (duration("ttl", TTL)?, duration("deadline", DEADLINE)?);
+    Ok(Some(Approvable { group: (*group).to_owned(), ttl, deadline }))
+}
+
+/// Whether a rule asks somewhere `context.approvals.contains("group")`.
+fn lifts(rule: &Value, group: &str) -> bool {
+    let question = json!({ "contains": {
+        "left": { ".": { "left": { "Var": "context" }, "attr": "approvals" } }, "right": { "Value": group }
+    } });
+    *rule == question
+        || match rule {
+            Value::Array(parts) => parts.iter().any(|part| lifts(part, group)),
+            Value::Object(parts) => parts.values().any(|part| lifts(part, group)),
+            _ => false,
+        }
+}
+
+/// Where a text stands in a file, for a diagnostic; its beginning when it is nowhere.
+fn span_of(source: &Source, text: &str) -> std::ops::Range<usize> {
+    source.text().find(text).map_or(0..1, |start| start..start + text.len())
+}
+
+/// Something wrong with a whole file.
+fn whole(source: &Source, message: &str, help: &str) -> ManifestError {
+    ManifestError::at(source, 0..1, message, help.to_owned())
+}
+
+/// A diagnostic of Cedar's at its place in a file of ours.
+fn at(source: &Source, error: &dyn Diagnostic) -> ManifestError {
+    let message = error.to_string();
+    let help = error.help().map(|help| help.to_string());
+    let span =
+        error.labels().and_then(|mut labels| labels.next()).map(|label| label.offset()..label.offset() + label.len());
+    match span {
+        Some(span) => ManifestError::at(source, span, &message, help),
+        None => ManifestError::at(source, 0..1, &message, help),
+    }
+}

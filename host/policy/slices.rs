@@ -1,0 +1,106 @@
+//! Which rules can apply to what: found once, when they are loaded, so that a decision looks at no others.
+//!
+//! A rule's scope says what it is about. For each action, and within it for each resource that some scope names with `==`,
+//! the rules that can apply are kept together; conditions are left to Cedar. What a decision costs then depends on the
+//! rules about its action and resource, and not on how many there are about others.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use cedar_policy::{ActionConstraint, Entities, EntityUid, Policy, PolicySet, ResourceConstraint, Schema};
+
+use super::schema::{CALLS, member};
+
+/// All rules, by what they can apply to.
+#[derive(Debug)]
+pub(super) struct Slices(HashMap<String, OfAction>);
+
+/// The rules about one action.
+#[derive(Debug)]
+struct OfAction {
+    action: EntityUid,
+    groups: HashSet<EntityUid>,
+    /// About resources that no scope names.
+    others: PolicySet,
+    /// About those that one names, by name.
+    named: HashMap<String, PolicySet>,
+}
+
+/// What one decision needs.
+pub(super) struct Slice<'a> {
+    /// The action, as the schema has it.
+    pub(super) action: &'a EntityUid,
+    /// The groups that it is in.
+    pub(super) groups: &'a HashSet<EntityUid>,
+    /// The rules that can apply.
+    pub(super) rules: &'a PolicySet,
+}
+
+impl Slices {
+    pub(super) fn of(schema: &Schema, rules: Vec<Policy>) -> Self {
+        // The schema was made here, and Cedar has read it: its actions can be told.
+        let hierarchy = schema.action_entities().unwrap_or_else(|_| Entities::empty());
+        let actions = schema.actions().map(|action| {
+            let above = hierarchy.ancestors(action).into_iter().flatten().cloned().collect();
+            let applicable: Vec<&Policy> = rules.iter().filter(|rule| is_about(rule, action, &above)).collect();
+            (name(action), OfAction::of(action.clone(), above, &applicable))
+        });
+        Self(actions.collect())
+    }
+
+    /// The same without slices: every decision looks at all rules.
+    #[cfg(test)]
+    pub(super) fn unsliced(&self) -> Self {
+        let sets = self.0.values().flat_map(|of| of.named.values().chain([&of.others]));
+        let all: HashMap<_, _> = sets.flat_map(PolicySet::policies).map(|rule| (rule.id().clone(), rule.clone())).collect();
+        let whole = self.0.iter().map(|(name, of)| {
+            let others = PolicySet::from_policies(all.values().cloned()).unwrap();
+            let whole =
+                OfAction { action: of.action.clone(), groups: of.groups.clone(), others, named: HashMap::new() };
+            (name.clone(), whole)
+        });
+        Self(whole.collect())
+    }
+
+    /// The rules that can apply to an action on a resource; none when the schema does not know the action.
+    pub(super) fn find(&self, action: &str, resource: &str) -> Option<Slice<'_>> {
+        let of_function = (action == CALLS).then(|| self.0.get(&member(CALLS, resource))).flatten();
+        let found = of_function.or_else(|| self.0.get(action))?;
+        let rules = found.named.get(resource).unwrap_or(&found.others);
+        Some(Slice { action: &found.action, groups: &found.groups, rules })
+    }
+}
+
+impl OfAction {
+    fn of(action: EntityUid, groups: HashSet<EntityUid>, rules: &[&Policy]) -> Self {
+        let names: BTreeSet<String> = rules.iter().filter_map(|rule| named(rule)).collect();
+        let with = |resource: Option<&str>| {
+            let applies = rules.iter().filter(|rule| {
+                let named = named(rule);
+                named.is_none() || named.as_deref() == resource
+            });
+            // Names are unique: that was seen to when the rules were read.
+            PolicySet::from_policies(applies.map(|rule| (*rule).clone())).unwrap_or_default()
+        };
+        let named = names.iter().map(|name| (name.clone(), with(Some(name)))).collect();
+        Self { action, groups, others: with(None), named }
+    }
+}
+
+/// The one resource that a rule is about, if its scope names one.
+fn named(rule: &Policy) -> Option<String> {
+    if let ResourceConstraint::Eq(resource) = rule.resource_constraint() { Some(name(&resource)) } else { None }
+}
+
+/// Whether a rule's scope lets it be about an action.
+fn is_about(rule: &Policy, action: &EntityUid, groups: &HashSet<EntityUid>) -> bool {
+    match rule.action_constraint() {
+        ActionConstraint::Any => true,
+        ActionConstraint::Eq(named) => named == *action,
+        ActionConstraint::In(named) => named.iter().any(|named| named == action || groups.contains(named)),
+    }
+}
+
+fn name(entity: &EntityUid) -> String {
+    let name: &str = entity.id().as_ref();
+    name.to_owned()
+}
