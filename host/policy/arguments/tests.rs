@@ -9,6 +9,7 @@ use miette::Diagnostic as _;
 use proptest::prelude::*;
 
 use super::*;
+use crate::policy::value::ValueError;
 use crate::tool::laws::{type_of, typed};
 
 fn described<'a>(parameters: impl IntoIterator<Item = &'a (&'a str, Type)>) -> RecordType {
@@ -42,7 +43,7 @@ fn request(args: &RecordType, attribute: Attribute, schema: &Schema) -> Request 
 }
 
 /// What strict validation says of a condition: nothing, or the error and its help.
-fn mistake(args: &RecordType, condition: &str) -> Option<(String, Option<String>)> {
+fn mistake_to_cedar(args: &RecordType, condition: &str) -> Option<(String, Option<String>)> {
     let rules = PolicySet::from_str(&format!("permit (principal, action, resource) when {{ {condition} }};")).unwrap();
     let result = Validator::new(schema(args)).validate(&rules, ValidationMode::Strict);
     let error = result.validation_errors().next()?;
@@ -51,7 +52,7 @@ fn mistake(args: &RecordType, condition: &str) -> Option<(String, Option<String>
 
 /// Whether a condition holds for a call. The condition has to be valid, strictly.
 fn holds(args: &RecordType, values: &[Val], condition: &str) -> bool {
-    assert_eq!(mistake(args, condition), None, "{condition} against {}", args.text);
+    assert_eq!(mistake_to_cedar(args, condition), None, "{condition} against {}", args.text);
     let rules = PolicySet::from_str(&format!("permit (principal, action, resource) when {{ {condition} }};")).unwrap();
     let request = request(args, args.attribute(values), &schema(args));
     let response = Authorizer::new().is_authorized(&request, &rules, &Entities::empty());
@@ -239,21 +240,67 @@ fn names_that_are_words_of_cedar_are_names() {
 }
 
 #[test]
-fn misspelt_names_are_mistakes_with_a_suggestion() {
+fn cedar_finds_misspelt_names_and_says_what_was_meant() {
     let args = described(&[("line", type_of(LINE, "$line")), ("lines", type_of(LINE, "(list $line)"))]);
-    for (condition, error, help) in [
-        ("context.args.lin.account == \"A\"", "X", "X"),
-        ("context.args.line.acount == \"A\"", "X", "X"),
-        ("context.args.line[\"max-amuont\"] < 3", "X", "X"),
-        ("context.args[\"lines.lenght\"] < 3", "X", "X"),
-        ("context.arg.line.account == \"A\"", "X", "X"),
-        ("context.args.line.note == \"A\"", "X", "X"),
-        ("context.args.line.account == 3", "X", "X"),
-        ("context.args.line has acount && true", "X", "X"),
-        ("context.args.line.currency == \"EURR\"", "X", "X"),
+    for (condition, found, meant) in [
+        ("context.args.lin.account == \"A\"", "`args.lin`", "did you mean `line`?"),
+        ("context.args.line.acount == \"A\"", "`args.line.acount`", "did you mean `account`?"),
+        ("context.args.line[\"max-amuont\"] < 3", "`args.line[\"max-amuont\"]`", "did you mean `max-amount`?"),
+        ("context.args[\"lines.lenght\"] < 3", "`args[\"lines.lenght\"]`", "did you mean `lines.length`?"),
+        ("context.args.line.note == \"A\"", "`args.line.note`", "context.args.line has note"),
+        ("context.args.line.account == 3", "the types Long and String are not compatible", "operands"),
     ] {
-        eprintln!("{condition}: {:#?} {error} {help}", mistake(&args, condition));
+        let (error, help) = mistake_to_cedar(&args, condition).unwrap();
+        assert!(error.contains(found) && help.as_ref().is_some_and(|help| help.contains(meant)), "{error}: {help:?}");
     }
+}
+
+#[test]
+fn misspelt_names_that_cedar_lets_pass_are_found() {
+    let definitions = r#"(type $d (variant (case "card" u32) (case "cash"))) (import "v" (type $v (eq $d)))
+        (type $f (flags "fast" "dry-run")) (import "f" (type $g (eq $f)))"#;
+    let (pay, how) = (type_of(definitions, "$v"), type_of(definitions, "$g"));
+    let refund = described(&[("line", type_of(LINE, "$line")), ("pay", pay), ("how", how), ("reason", Type::String)]);
+    let query = described(&[("lines", type_of(LINE, "(list $line)")), ("pay", Type::String)]);
+    let found = |condition: &str, functions: &[&RecordType]| {
+        if let [function] = functions {
+            assert_eq!(mistake_to_cedar(function, condition), None, "{condition}");
+        }
+        let rule = format!("forbid (principal, action, resource) when {{ {condition} }};");
+        mistake(&cedar_policy::Policy::from_str(&rule).unwrap().to_json().unwrap(), functions)
+    };
+    for (condition, name, message) in [
+        ("context.args has reasn && context.args.reasn == \"\"", "reasn", "`context.args` has no `reasn` in any"),
+        ("true || context.args.line has nota", "nota", "`context.args.line` has no `nota` in any"),
+        ("context has args.lin.note", "lin", "`context.args` has no `lin` in any"),
+        ("!(context.args.line.currency == \"EURR\")", "EURR", "`context.args.line.currency` is not `EURR` in any"),
+        ("\"eur\" != context.args.line.currency", "eur", "`context.args.line.currency` is not `eur` in any"),
+        ("[\"EUR\", \"U\"].contains(context.args.line.currency)", "U", "`context.args.line.currency` is not `U`"),
+        ("context.args.pay.case == \"crad\"", "crad", "`context.args.pay.case` is not `crad` in any"),
+        ("context.args.how.containsAny([\"fast\", \"dry\"])", "dry", "`context.args.how` is not `dry` in any"),
+    ] {
+        let mistake = found(condition, &[&refund]).expect(condition);
+        assert_eq!(mistake.name, name);
+        assert!(mistake.message.starts_with(message), "{}", mistake.message);
+    }
+    let help = found("context.args has reasn", &[&refund, &query]).unwrap().help;
+    let all = "did you mean `reason`? there are `how`, `line`, `lines`, `lines.length`, `pay`, `reason`";
+    assert_eq!(help.as_deref(), Some(all));
+    for condition in [
+        "context.args has reason",
+        "context.args has lines",
+        "context.args.line has note",
+        "context has args",
+        "context has bytes",
+        "principal has reasn",
+        "context.args.line.currency == \"EUR\"",
+        "context.args.line.account == \"EURR\"",
+        "context.args.pay == \"anything\"",
+        "context.args.nosuch == \"anything\"",
+    ] {
+        assert_eq!(found(condition, &[&refund, &query]), None, "{condition}");
+    }
+    assert_eq!(found("context.args has nosuch", &[]), None);
 }
 
 #[test]
