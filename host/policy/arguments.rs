@@ -44,7 +44,7 @@ mod values;
 use wasmtime::component::{Type, Val};
 
 use self::declared::Declaration;
-pub(crate) use self::mistake::{Mistake, mistake};
+pub(crate) use self::mistake::mistake;
 use self::shape::{Reader, Shape};
 use self::values::{misfit, one};
 use super::value::Attribute;

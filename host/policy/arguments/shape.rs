@@ -120,9 +120,10 @@ impl Reader {
         for (name, ty) in cases {
             self.left = self.left.checked_sub(1)?;
             let attribute = if name == "case" { "case.value" } else { name };
-            let payload = ty
-                .map(|ty| self.shape(&format!("{path}.{attribute}"), &ty))
-                .map_or(Some(None), |shape| shape.map(Some))?;
+            let payload = match ty {
+                Some(ty) => Some(self.shape(&format!("{path}.{attribute}"), &ty)?),
+                None => None,
+            };
             read.push(Case { name: name.to_owned(), attribute: attribute.to_owned(), payload });
         }
         let is_plain = read.iter().all(|case| case.payload.is_none());
