@@ -27,7 +27,7 @@ pub mod text;
 pub mod value;
 
 #[cfg(test)]
-mod laws;
+pub(crate) mod laws;
 #[cfg(test)]
 mod tests;
 

@@ -14,7 +14,7 @@ use super::value::{from_json, to_json};
 use super::{json, schema};
 
 /// An engine that knows all types.
-pub(super) fn engine() -> Engine {
+pub(crate) fn engine() -> Engine {
     let mut config = Config::new();
     config.wasm_component_model_map(true).wasm_component_model_fixed_length_lists(true);
     Engine::new(&config).unwrap()
@@ -22,13 +22,13 @@ pub(super) fn engine() -> Engine {
 
 /// Compiles a component from text.
 #[expect(clippy::disallowed_methods, reason = "a test's component is its own text")]
-pub(super) fn compile(engine: &Engine, text: &str) -> (Component, Vec<u8>) {
+pub(crate) fn compile(engine: &Engine, text: &str) -> (Component, Vec<u8>) {
     let wasm = wat::parse_str(text).unwrap();
     (Component::from_binary(engine, &wasm).unwrap(), wasm)
 }
 
 /// The type that `definitions` and an expression describe in the text format.
-pub(super) fn type_of(definitions: &str, expression: &str) -> Type {
+pub(crate) fn type_of(definitions: &str, expression: &str) -> Type {
     let engine = engine();
     let text = format!("(component {definitions} (import \"take\" (func (param \"value\" {expression}))))");
     let (component, _) = compile(&engine, &text);
@@ -256,7 +256,8 @@ fn is_type(value: &Value, name: &str) -> bool {
     }
 }
 
-fn typed() -> impl Strategy<Value = (Type, Val)> {
+/// A type and a value of it.
+pub(crate) fn typed() -> impl Strategy<Value = (Type, Val)> {
     shapes().prop_map(|shape| shape.compile()).prop_flat_map(|ty| {
         let values = values(&ty);
         (Just(ty), values)
