@@ -34,6 +34,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde::Serialize;
 use sha2::Sha256;
+use wasmtime::component::Val;
 
 pub use self::refusal::{Code, Denied, Failure, Outcome, Refusal};
 
@@ -70,6 +71,10 @@ pub trait Effect: Debug + Serialize + Send + Sync {
     /// Its arguments, as the schema types them.
     fn context(&self) -> Vec<(&'static str, Attribute)> {
         Vec::new()
+    }
+    /// The arguments of a call of a tool, in the order of the parameters.
+    fn arguments(&self) -> Option<&[Val]> {
+        None
     }
     /// Does the grant list it?
     fn covered(&self, grant: &Self::Grant) -> bool;
@@ -354,8 +359,7 @@ impl<'a, G> Guard<'a, G> {
         reservation.keep();
         gate.observer.effect(E::ACTION, &effect.resource());
         let before = self.actor.labels.now();
-        let settlement =
-            Settlement { gate, actor: self.actor, before, intent: intent.clone(), outcome: Some(outcome) };
+        let settlement = Settlement { gate, actor: self.actor, before, intent: intent.clone(), outcome: Some(outcome) };
         Ok((Permit { effect, intent }, settlement))
     }
 
@@ -369,6 +373,7 @@ impl<'a, G> Guard<'a, G> {
             action: E::ACTION,
             resource: &resource,
             context: &context,
+            arguments: effect.arguments(),
         };
         let policy = self.gate.rules.policy();
         let decision = match &policy {
@@ -398,11 +403,7 @@ impl<'a, G> Guard<'a, G> {
 
     /// How the task stands now.
     fn standing(&self) -> Standing {
-        Standing {
-            labels: self.actor.labels.now(),
-            usage: self.gate.budget.usage(),
-            now: crate::config::wall_clock(),
-        }
+        Standing { labels: self.actor.labels.now(), usage: self.gate.budget.usage(), now: crate::config::wall_clock() }
     }
 
     /// Records the intent, with what has to be true in the same transaction. It is given back when the effect's own
@@ -488,7 +489,8 @@ impl Settlement<'_> {
     fn write(&mut self, how: Outcome, text: &str) {
         let Some(outcome) = self.outcome.take() else { return };
         let gained = self.actor.labels.now().without(&self.before);
-        let detail = if gained.is_empty() { String::new() } else { serde_json::json!({ "labels": gained }).to_string() };
+        let detail =
+            if gained.is_empty() { String::new() } else { serde_json::json!({ "labels": gained }).to_string() };
         let outcome = Entry { code: how.as_str().to_owned(), text: audit::escaped(text), detail, ..outcome };
         if how == Outcome::Quota {
             self.gate.budget.refused();

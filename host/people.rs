@@ -89,8 +89,7 @@ impl People {
             for (key, value) in Fields::of_any(source, table)?.into_entries() {
                 let (name, span) = (key.get_ref().to_string(), value.span());
                 check(source, key.span(), &name)?;
-                let entry: Entry =
-                    read(value).map_err(|error| ManifestError::of_toml(source, span.clone(), &error))?;
+                let entry: Entry = read(value).map_err(|error| ManifestError::of_toml(source, span.clone(), &error))?;
                 entry.groups.iter().try_for_each(|group| check(source, span.clone(), group))?;
                 people.insert(name, entry);
             }

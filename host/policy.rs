@@ -36,6 +36,9 @@ use cedar_policy::{
 
 pub use self::value::{Attribute, ValueError};
 
+use wasmtime::component::Val;
+
+use self::arguments::RecordType;
 use self::rules::{Approvable, Rule};
 use self::slices::Slices;
 use crate::bundle::Digest;
@@ -125,8 +128,10 @@ pub struct Question<'a> {
     pub action: &'a str,
     /// What it acts on.
     pub resource: &'a Resource,
-    /// Its arguments.
+    /// What its schema gives it beside.
     pub context: &'a [(&'static str, Attribute)],
+    /// The arguments of a call of a tool, in the order of the parameters.
+    pub arguments: Option<&'a [Val]>,
 }
 
 /// What came of asking.
@@ -174,6 +179,8 @@ impl Decision {
 #[derive(Debug)]
 pub struct Policy {
     slices: Slices,
+    /// The types of the tools' arguments, by `<tool>.<function>`.
+    arguments: HashMap<String, RecordType>,
     /// What rules say of approvals, by name.
     approvable: HashMap<PolicyId, Approvable>,
     schema: Schema,
@@ -184,12 +191,18 @@ pub struct Policy {
 }
 
 impl Policy {
-    fn new(schema: Schema, rules: Vec<Rule>, digest: Digest, built_in: bool) -> Self {
+    fn new(
+        schema: Schema,
+        arguments: HashMap<String, RecordType>,
+        rules: Vec<Rule>,
+        digest: Digest,
+        built_in: bool,
+    ) -> Self {
         let approvable = rules.iter().filter_map(|rule| Some((rule.policy.id().clone(), rule.approvable.clone()?)));
         let approvable = approvable.collect();
         let slices = Slices::of(&schema, rules.into_iter().map(|rule| rule.policy).collect());
         let kinds = schema.entity_types().map(|kind| (kind.basename().to_owned(), kind.clone())).collect();
-        Self { slices, approvable, schema, kinds, authorizer: Authorizer::new(), digest, built_in }
+        Self { slices, arguments, approvable, schema, kinds, authorizer: Authorizer::new(), digest, built_in }
     }
 
     /// The digest of the text of all rules.
@@ -248,6 +261,9 @@ impl Policy {
             ("approvals", Attribute::strings(approvals)),
         ];
         context.extend_from_slice(question.context);
+        if let Some((arguments, values)) = self.arguments.get(&resource.name).zip(question.arguments) {
+            context.push(("args", arguments.attribute(values)));
+        }
         let context = Context::from_pairs(expressions(context)?)?;
         let mut entities = self.principal(question, &task)?;
         let attributes = expressions(resource.attributes.iter().cloned())?.into_iter().collect();
@@ -272,11 +288,7 @@ impl Policy {
     }
 
     /// The task, and whom it belongs to.
-    fn principal(
-        &self,
-        question: &Question<'_>,
-        task: &EntityUid,
-    ) -> Result<Vec<Entity>, Box<dyn std::error::Error>> {
+    fn principal(&self, question: &Question<'_>, task: &EntityUid) -> Result<Vec<Entity>, Box<dyn std::error::Error>> {
         let Question { principal, standing, .. } = question;
         let bundle = self.uid("Bundle", &principal.bundle)?;
         let component = self.uid("Component", &format!("{}/{}", principal.bundle, principal.component))?;
@@ -300,7 +312,8 @@ impl Policy {
         let mut entities = Vec::with_capacity(8);
         if let Some(person) = &principal.user {
             attributes.push(("user", Attribute::Entity("User", person.name.clone())));
-            let groups = person.groups.iter().map(|group| self.uid("Group", group)).collect::<Result<HashSet<_>, _>>()?;
+            let groups =
+                person.groups.iter().map(|group| self.uid("Group", group)).collect::<Result<HashSet<_>, _>>()?;
             entities.extend(groups.iter().map(|group| Entity::new_no_attrs(group.clone(), HashSet::new())));
             entities.push(Entity::new_no_attrs(self.uid("User", &person.name)?, groups));
         }

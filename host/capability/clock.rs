@@ -74,9 +74,8 @@ impl Capability for Clock {
     const NAME: &'static str = "clock";
     const SUMMARY: &'static str = "the time of day, elapsed time, waiting";
     const ENTITIES: &'static str = "entity Clock;";
-    const ACTIONS: &'static [Action] = &[
-        Action { name: "clock.sleep", resource: "Clock", context: "milliseconds: Long" },
-    ];
+    const ACTIONS: &'static [Action] =
+        &[Action { name: "clock.sleep", resource: "Clock", context: "milliseconds: Long" }];
     const INTERFACES: &'static [&'static str] = &["wasi:clocks/wall-clock", "wasi:clocks/monotonic-clock"];
     const POWERLESS: bool = true;
     type Grant = Granted;

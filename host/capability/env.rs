@@ -90,9 +90,7 @@ impl Capability for Env {
     const NAME: &'static str = "env";
     const SUMMARY: &'static str = "environment variables and arguments";
     const ENTITIES: &'static str = "entity Variable;";
-    const ACTIONS: &'static [Action] = &[
-        Action { name: "env.read", resource: "Variable", context: "" },
-    ];
+    const ACTIONS: &'static [Action] = &[Action { name: "env.read", resource: "Variable", context: "" }];
     const INTERFACES: &'static [&'static str] = &["wasi:cli/environment"];
     const POWERLESS: bool = true;
     type Grant = Grant;

@@ -44,9 +44,7 @@ impl Capability for Random {
     const NAME: &'static str = "random";
     const SUMMARY: &'static str = "random numbers that nobody can foresee";
     const ENTITIES: &'static str = "entity Generator;";
-    const ACTIONS: &'static [Action] = &[
-        Action { name: "random.seed", resource: "Generator", context: "" },
-    ];
+    const ACTIONS: &'static [Action] = &[Action { name: "random.seed", resource: "Generator", context: "" }];
     const INTERFACES: &'static [&'static str] =
         &["wasi:random/random", "wasi:random/insecure", "wasi:random/insecure-seed"];
     const POWERLESS: bool = true;

@@ -340,13 +340,14 @@ impl Scope<'_, State> {
         let (namespace, quota, labels) = (namespace.clone(), *quota, self.guard.actor().labels.now());
         let guard = &self.guard;
         let write = Write { namespace, quota, labels, key: checked(key)?, change };
-        guard.run(write, async |permit| {
-            let Labelled { value, labels } = store.change(permit).await?;
-            // A number that grew says what it was before.
-            guard.gain(&labels);
-            Ok(value)
-        })
-        .await
+        guard
+            .run(write, async |permit| {
+                let Labelled { value, labels } = store.change(permit).await?;
+                // A number that grew says what it was before.
+                guard.gain(&labels);
+                Ok(value)
+            })
+            .await
     }
 }
 

@@ -125,9 +125,7 @@ impl Capability for Stdio {
     const NAME: &'static str = "stdio";
     const SUMMARY: &'static str = "log lines for the operator";
     const ENTITIES: &'static str = "entity Log;";
-    const ACTIONS: &'static [Action] = &[
-        Action { name: "stdio.open", resource: "Log", context: "" },
-    ];
+    const ACTIONS: &'static [Action] = &[Action { name: "stdio.open", resource: "Log", context: "" }];
     const INTERFACES: &'static [&'static str] = &["wasi:cli/stdout", "wasi:cli/stderr"];
     const POWERLESS: bool = true;
     type Grant = Granted;

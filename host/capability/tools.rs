@@ -168,9 +168,8 @@ impl Capability for Tools {
     const NAME: &'static str = "tools";
     const SUMMARY: &'static str = "calls to tools of the bundle";
     const ENTITIES: &'static str = "entity Tool { tool: String, function: String };";
-    const ACTIONS: &'static [Action] = &[
-        Action { name: "tools.call", resource: "Tool", context: "depth: Long, bytes: Long" },
-    ];
+    const ACTIONS: &'static [Action] =
+        &[Action { name: "tools.call", resource: "Tool", context: "depth: Long, bytes: Long" }];
     const INTERFACES: &'static [&'static str] = &["ambit:agent/tools"];
     type Grant = Grant;
     type Request = Request;

@@ -140,4 +140,3 @@ fn standing(approval: &Listed) -> String {
 pub(super) fn until(milliseconds: u64) -> String {
     super::audit::time(milliseconds)
 }
-

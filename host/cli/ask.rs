@@ -72,9 +72,8 @@ impl Questions {
         let thread = std::thread::Builder::new().name("ambit-question".to_owned());
         let asked = thread.spawn(move || {
             let Some(verdict) = answer(&person.name, &settled) else { return };
-            let given = super::runtime().ok().map(|runtime| {
-                runtime.block_on(approvals.give(&approval.id, verdict, person))
-            });
+            let given =
+                super::runtime().ok().map(|runtime| runtime.block_on(approvals.give(&approval.id, verdict, person)));
             if let Some(Err(error)) = given {
                 // Nobody else can be told; the task still waits for somebody else's answer.
                 let _ = writeln!(std::io::stderr(), "the answer was not taken: {error}");

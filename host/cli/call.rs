@@ -74,11 +74,7 @@ pub(super) fn call(context: &Context, arguments: Arguments) -> Result<ExitCode, 
         user,
         approvals: approvals.mode(),
         seed: arguments.seed.map(|seed| Seed::of(&[seed.as_bytes()])),
-        work: Work::Function {
-            tool: Box::new(tool),
-            function: arguments.function,
-            arguments: arguments.arguments,
-        },
+        work: Work::Function { tool: Box::new(tool), function: arguments.function, arguments: arguments.arguments },
     };
     run::carry_out(context, &host, job, approvals)
 }

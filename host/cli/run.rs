@@ -111,12 +111,7 @@ impl Approvals {
 }
 
 /// Runs a job on this thread, until it ends or the operator stops it, and shows what came of it.
-pub(super) fn carry_out(
-    context: &Context,
-    host: &Host,
-    job: Job,
-    approvals: Approvals,
-) -> Result<ExitCode, Failure> {
+pub(super) fn carry_out(context: &Context, host: &Host, job: Job, approvals: Approvals) -> Result<ExitCode, Failure> {
     let runtime = super::runtime()?;
     let stopped = async {
         // Without the signal there is nothing to wait for, and the task goes on.

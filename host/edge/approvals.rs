@@ -149,9 +149,8 @@ impl Approvals {
     /// When the database cannot be read.
     pub fn find(&self, name: &str) -> Result<Option<Listed>, DatabaseError> {
         let connection = self.0.read();
-        let mut select = connection.prepare_cached(&format!(
-            "SELECT {COLUMNS} FROM approval WHERE substr(id, 1, length(?1)) = ?1 LIMIT 2"
-        ))?;
+        let mut select = connection
+            .prepare_cached(&format!("SELECT {COLUMNS} FROM approval WHERE substr(id, 1, length(?1)) = ?1 LIMIT 2"))?;
         let rows = select.query_map([name.to_ascii_uppercase()], listed)?;
         let mut found: Vec<Listed> = rows.collect::<Result<_, _>>()?;
         let only = found.pop();
@@ -190,9 +189,8 @@ impl Approvals {
 
 impl Desk for Approvals {
     fn open(&self, request: Request) -> Later<Result<Result<String, Unasked>, AuditError>> {
-        let opened = self.0.write(move |transaction| -> Result<_, AuditError> {
-            Ok(open(transaction, &request, &now())?)
-        });
+        let opened =
+            self.0.write(move |transaction| -> Result<_, AuditError> { Ok(open(transaction, &request, &now())?) });
         Box::pin(opened)
     }
 
@@ -315,7 +313,9 @@ fn open(
     if let Some(before) = before {
         let id = before.id;
         return Ok(Err(match before.state {
-            State::Denied => Unasked::DeniedBefore { by: before.answers.into_values().next_back().unwrap_or_default(), id },
+            State::Denied => {
+                Unasked::DeniedBefore { by: before.answers.into_values().next_back().unwrap_or_default(), id }
+            }
             _ => Unasked::UnansweredBefore { id },
         }));
     }
@@ -497,9 +497,5 @@ fn milliseconds(time: Duration) -> u64 {
 }
 
 fn now() -> Moment {
-    Moment {
-        wall: crate::config::wall_clock(),
-        since_boot: crate::config::since_boot(),
-        boot: crate::config::boot(),
-    }
+    Moment { wall: crate::config::wall_clock(), since_boot: crate::config::since_boot(), boot: crate::config::boot() }
 }

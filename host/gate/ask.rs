@@ -76,7 +76,9 @@ impl<G> Guard<'_, G> {
                 let why = error.unwrap_or_else(|| "it is not allowed any more".to_owned());
                 return Err(refuse(Code::Denied, &why, entry).await);
             }
-            Decision::NeedsApproval { .. } => return Err(refuse(Code::Denied, "it is not allowed any more", entry).await),
+            Decision::NeedsApproval { .. } => {
+                return Err(refuse(Code::Denied, "it is not allowed any more", entry).await);
+            }
         }
         entry.detail = detail("approval", &open.id);
         Ok(Claim { id: open.keep(), digest })
@@ -97,7 +99,9 @@ impl<G> Guard<'_, G> {
         shown.serialize(&mut pretty).map_err(|error| error.to_string())?;
         if arguments.len() > LONGEST_ARGUMENTS {
             let length = arguments.len();
-            return Err(format!("it has {length} bytes of arguments, and nobody is asked about more than {LONGEST_ARGUMENTS}"));
+            return Err(format!(
+                "it has {length} bytes of arguments, and nobody is asked about more than {LONGEST_ARGUMENTS}"
+            ));
         }
         let principal = question.principal;
         let (labels, grant) = (question.standing.labels.clone(), self.gate.rules.grant().to_string());

@@ -51,7 +51,7 @@ use super::value::Attribute;
 
 /// A place that rules cannot see.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Omission {
+pub struct Omission {
     /// Where it is: `args.filter.weights[]`.
     pub(crate) path: String,
     /// Why: `a float: policies have no fractions`.
@@ -76,12 +76,6 @@ pub(crate) fn record_type<'a>(parameters: impl Iterator<Item = (&'a str, &'a Typ
         parameters.map(|(name, ty)| (name.to_owned(), reader.parameter(&format!("args.{name}"), ty))).collect();
     let declared = Declaration::of(&parameters);
     RecordType { text: declared.to_string(), omitted: reader.omitted, parameters, declared }
-}
-
-/// The arguments of one call, in exactly the type that [`record_type`] says. Who calls often keeps the [`RecordType`].
-pub(crate) fn attribute<'a>(arguments: impl Iterator<Item = (&'a str, &'a Val, &'a Type)>) -> Attribute {
-    let (types, values): (Vec<_>, Vec<_>) = arguments.map(|(name, value, ty)| ((name, ty), value)).unzip();
-    record_type(types.into_iter()).attribute(values)
 }
 
 impl RecordType {

@@ -8,18 +8,21 @@
 //! | `@ttl("15m")` | how long an approval holds, from the answer |
 //! | `@deadline("1h")` | how long to wait for an answer |
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
 use cap_std::fs::Dir;
-use cedar_policy::{ActionConstraint, Effect, PolicyId, PolicySet, Schema, ValidationMode, Validator};
+use cedar_policy::{
+    ActionConstraint, Effect, EntityUid, PolicyId, PolicySet, Schema, ValidationMode, ValidationWarning, Validator,
+};
 use miette::Diagnostic;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use super::schema::{CALLS, Terms};
+use super::arguments::{RecordType, mistake};
+use super::schema::{CALLS, SchemaText, Terms};
 use super::{Ask, Policy};
 use crate::bundle::Digest;
 use crate::manifest::{HumanDuration, ManifestError, Source, suggestion};
@@ -130,13 +133,14 @@ impl Policy {
     /// # Errors
     /// When a file is no Cedar, or a rule does not fit the schema that the terms make: with its place.
     pub fn of(files: &RuleFiles, terms: &Terms<'_>) -> Result<Self, ManifestError> {
-        let text = terms.schema().text;
+        let SchemaText { text, arguments, .. } = terms.schema();
         let schema_source = Source::new("policy schema", text.as_str());
         let (schema, _) = Schema::from_cedarschema_str(&text).map_err(|error| at(&schema_source, &error))?;
         let built_in = files.sources.is_empty();
         let stand_in = [Source::new("built-in policy", BUILT_IN)];
         let sources = if built_in { stand_in.as_slice() } else { files.sources.as_slice() };
-        let reader = Reader { validator: Validator::new(schema.clone()), actions: terms.action_names(), terms };
+        let validator = Validator::new(schema.clone());
+        let reader = Reader { validator, actions: terms.action_names(), terms, arguments: &arguments };
         let mut rules: Vec<Rule> = Vec::new();
         let mut seen: BTreeMap<PolicyId, String> = BTreeMap::new();
         for source in sources {
@@ -149,7 +153,7 @@ impl Policy {
                 rules.extend(reader.read(source, policy)?);
             }
         }
-        Ok(Self::new(schema, rules, files.digest, built_in))
+        Ok(Self::new(schema, arguments, rules, files.digest, built_in))
     }
 }
 
@@ -158,6 +162,7 @@ struct Reader<'a> {
     validator: Validator,
     actions: BTreeSet<String>,
     terms: &'a Terms<'a>,
+    arguments: &'a HashMap<String, RecordType>,
 }
 
 impl Reader<'_> {
@@ -174,7 +179,34 @@ impl Reader<'_> {
         if let Some(error) = result.validation_errors().min_by_key(ToString::to_string) {
             return Err(at(source, error));
         }
+        if let Some(mistake) = policy.to_json().ok().and_then(|json| mistake(&json, &self.functions(policy))) {
+            let span = span_of(source, &mistake.name);
+            return Err(ManifestError::at(source, span, &mistake.message, mistake.help));
+        }
+        // Where there are no tools, a rule about all of them says nothing, and that is right.
+        let impossible =
+            result.validation_warnings().any(|warning| matches!(warning, ValidationWarning::ImpossiblePolicy(_)));
+        if impossible && !self.arguments.is_empty() {
+            let message = format!("the rule `{}` can never apply: its conditions exclude each other", policy.id());
+            return Err(ManifestError::at(source, span_of(source, &policy.id().to_string()), &message, None));
+        }
         Ok(Some(Rule { policy: policy.clone(), approvable }))
+    }
+
+    /// The arguments of the functions that a rule's scope lets it be about.
+    fn functions(&self, policy: &cedar_policy::Policy) -> Vec<&RecordType> {
+        let is_about = |called: &str| {
+            let about = |action: &EntityUid| {
+                let name: &str = action.id().as_ref();
+                name == CALLS || name.strip_prefix(CALLS).and_then(|rest| rest.strip_prefix(':')) == Some(called)
+            };
+            match policy.action_constraint() {
+                ActionConstraint::Any => true,
+                ActionConstraint::Eq(action) => about(&action),
+                ActionConstraint::In(actions) => actions.iter().any(about),
+            }
+        };
+        self.arguments.iter().filter(|(called, _)| is_about(called)).map(|(_, arguments)| arguments).collect()
     }
 
     /// Whether the actions that a rule's scope names exist, and something can ever be asked about them.

@@ -4,10 +4,10 @@
 //! of their functions is an action `tools.call:<tool>.<function>` in the group `tools.call`, whose context has the
 //! arguments with their types.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write as _;
 
-use super::arguments::{self, Omission};
+use super::arguments::{self, Omission, RecordType};
 use crate::tool::Function;
 
 /// The namespace of everything that rules can name.
@@ -57,6 +57,8 @@ pub struct SchemaText {
     pub text: String,
     /// What of the tools' arguments rules cannot see: function and place.
     pub omitted: Vec<(String, Omission)>,
+    /// The types of the tools' arguments, by `<tool>.<function>`.
+    pub(super) arguments: HashMap<String, RecordType>,
 }
 
 /// The action that stands for one function of a tool.
@@ -72,6 +74,7 @@ impl Terms<'_> {
     pub fn schema(&self) -> SchemaText {
         let mut text = format!("namespace {NAMESPACE} {{\n{BASE}");
         let mut omitted = Vec::new();
+        let mut typed = HashMap::new();
         for entities in &self.entities {
             let _ = writeln!(text, "  {entities}");
         }
@@ -85,14 +88,15 @@ impl Terms<'_> {
                         let arguments = arguments::record_type(parameters);
                         let context = format!("{context}, args: {}", arguments.text);
                         applies(&mut text, &member(CALLS, &called), Some(CALLS), resource, &context);
-                        omitted.extend(arguments.omitted.into_iter().map(|omission| (called.clone(), omission)));
+                        omitted.extend(arguments.omitted.iter().cloned().map(|omission| (called.clone(), omission)));
+                        typed.insert(called, arguments);
                     }
                 }
                 _ => applies(&mut text, name, None, resource, context),
             }
         }
         text.push_str("}\n");
-        SchemaText { text, omitted }
+        SchemaText { text, omitted, arguments: typed }
     }
 
     /// The names of all actions, groups among them.

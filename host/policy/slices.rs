@@ -51,7 +51,8 @@ impl Slices {
     #[cfg(test)]
     pub(super) fn unsliced(&self) -> Self {
         let sets = self.0.values().flat_map(|of| of.named.values().chain([&of.others]));
-        let all: HashMap<_, _> = sets.flat_map(PolicySet::policies).map(|rule| (rule.id().clone(), rule.clone())).collect();
+        let all: HashMap<_, _> =
+            sets.flat_map(PolicySet::policies).map(|rule| (rule.id().clone(), rule.clone())).collect();
         let whole = self.0.iter().map(|(name, of)| {
             let others = PolicySet::from_policies(all.values().cloned()).unwrap();
             let whole =

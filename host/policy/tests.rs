@@ -41,6 +41,7 @@ fn judge_standing(policy: &Policy, size: i64, standing: &Standing) -> Decision {
         action: "tools.call",
         resource: &resource,
         context: &context,
+        arguments: None,
     })
 }
 
@@ -133,7 +134,8 @@ fn a_request_that_does_not_fit_the_schema_is_a_denial() {
         ),
     ] {
         let (principal, standing) = (principal(), Standing::default());
-        let question = Question { principal: &principal, standing: &standing, action, resource, context: &context };
+        let (principal, standing, arguments) = (&principal, &standing, None);
+        let question = Question { principal, standing, action, resource, context: &context, arguments };
         let decision = policy.judge(&question);
         assert!(matches!(decision, Decision::Deny { error: Some(_), .. }), "{question:?}: {decision:?}");
     }
@@ -166,7 +168,8 @@ fn nobody_is_asked_where_it_would_not_help() {
     let unpermitted = super::tests::policy(BIG).unwrap();
     assert_eq!(judge(&unpermitted, 101), denied(&["big"]));
     // A rule that forbids once somebody has approved.
-    let spiteful = "@id(\"spite\") forbid (principal, action, resource) when { context.approvals.contains(\"finance\") };";
+    let spiteful =
+        "@id(\"spite\") forbid (principal, action, resource) when { context.approvals.contains(\"finance\") };";
     let spiteful = super::tests::policy(&format!("{ALL}{BIG}{spiteful}")).unwrap();
     assert_eq!(judge(&spiteful, 101), denied(&["big"]));
 }
@@ -187,7 +190,10 @@ fn mistakes_are_found_at_load_with_their_place() {
     let lifted = "unless { context.approvals.contains(\"finance\") }";
     for (text, what) in [
         ("permit (principal, action, resource) when { context.sise > 1 };".to_owned(), "sise"),
-        ("forbid (principal, action == Ambit::Action::\"tools.cal\", resource);".to_owned(), "did you mean `tools.call`"),
+        (
+            "forbid (principal, action == Ambit::Action::\"tools.cal\", resource);".to_owned(),
+            "did you mean `tools.call`",
+        ),
         ("permit (principal, action, resource".to_owned(), ""),
         ("permit (principal == ?principal, action, resource);".to_owned(), "template"),
         (format!("@id(\"all\") forbid (principal, action, resource); {ALL}"), "two rules"),
@@ -232,7 +238,11 @@ mod slicing {
             (2, _) => "resource == Ambit::Tool::\"billing.other\"",
             _ => "resource is Ambit::Tool",
         };
-        let condition = if action.contains("== Ambit::Action::\"tools") { format!("when {{ context.size > {bound} }}") } else { String::new() };
+        let condition = if action.contains("== Ambit::Action::\"tools") {
+            format!("when {{ context.size > {bound} }}")
+        } else {
+            String::new()
+        };
         format!("@id(\"r{index}\") {effect} (principal, {action}, {resource}) {condition};")
     }
 

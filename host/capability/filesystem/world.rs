@@ -1,5 +1,6 @@
 //! A world for tests: folders, a gate that remembers its records, and stores whose guests call the interface.
 
+use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, PoisonError};
 
 use wasmtime::component::{Resource as Handle, ResourceTable};
@@ -8,13 +9,17 @@ use super::types::{
     DescriptorFlags, DescriptorType, ErrorCode, HostDescriptor as _, NewTimestamp, OpenFlags, PathFlags,
 };
 use super::*;
-use crate::label::Labels;
+use crate::approval::Mode;
 use crate::audit::{AuditError, Entry, Kind, Ledger, Ticket};
 use crate::budget::Budget;
+use crate::bundle::Digest;
 use crate::capability::Scope;
 use crate::gate::{Actor, Gate, Observer};
 use crate::grant::Limits;
+use crate::label::Labels;
 use crate::policy::Policy;
+use crate::policy::in_force::InForce;
+use crate::policy::rules::RuleFiles;
 use crate::task::{Clock, TaskId};
 
 /// The builder's own folders are made with ambient authority, as an operator's are.

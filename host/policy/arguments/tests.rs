@@ -359,7 +359,7 @@ proptest! {
         let names = ["first", "second", "third"];
         let arguments: Vec<_> = names.into_iter().zip(&arguments).map(|(name, (ty, value))| (name, value, ty)).collect();
         let args = record_type(arguments.iter().map(|(name, _, ty)| (*name, *ty)));
-        let attribute = attribute(arguments.iter().copied());
+        let attribute = args.attribute(arguments.iter().map(|(_, value, _)| *value));
         let schema = schema(&args);
         prop_assert_eq!(args.omitted.is_empty(), !arguments.iter().any(|(_, _, ty)| has_omissions(ty)));
         if arguments.iter().any(|(_, value, _)| is_too_large(value)) {
