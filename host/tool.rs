@@ -6,6 +6,7 @@
 //! | [`value`] | JSON values to component values and back |
 //! | `misfit` | what is said about values that do not fit |
 //! | `schema` | component types to JSON Schema |
+//! | [`shape`] | whether what one component imports is what another exports |
 //! | `docs` | what authors wrote in WIT |
 //! | [`text`] | such text made fit to be shown |
 //!
@@ -23,6 +24,7 @@ mod docs;
 pub mod json;
 mod misfit;
 mod schema;
+pub mod shape;
 pub mod text;
 pub mod value;
 
@@ -243,6 +245,12 @@ pub fn imports(component: &Component, engine: &Engine) -> Vec<String> {
     component.component_type().imports(engine).map(|(name, _)| name.to_owned()).collect()
 }
 
+/// The names of the interfaces that a component exports, read without compiling it. None of one that cannot be read.
+#[must_use]
+pub fn exported_interfaces(wasm: &[u8]) -> Vec<String> {
+    docs::exported_interfaces(wasm)
+}
+
 /// The exported functions that could be tools, by name.
 fn exported(component: &Component, engine: &Engine) -> BTreeMap<String, Vec<(Place, ComponentFunc)>> {
     let mut found: BTreeMap<String, Vec<_>> = BTreeMap::new();
@@ -426,11 +434,21 @@ impl Function {
         };
         let parameters = self.parameters.iter().map(|(name, ty)| (name.as_str(), ty));
         let values = value::read_fields("parameter", parameters, &entries).map_err(ArgumentError::Value)?;
+        let canonical = self.canonical(&values).map_err(ArgumentError::Value)?;
+        Ok((values, canonical))
+    }
+
+    /// Writes arguments as canonical JSON: the same text that [`Self::arguments`] gives of equal ones.
+    ///
+    /// # Errors
+    ///
+    /// The values are not of the parameters' types.
+    pub fn canonical(&self, values: &[Val]) -> Result<String, ValueError> {
         let mut written = Map::new();
-        for ((name, ty), value) in self.parameters.iter().zip(&values) {
-            written.insert(name.clone(), value::to_json(value, ty).map_err(ArgumentError::Value)?);
+        for ((name, ty), value) in self.parameters.iter().zip(values) {
+            written.insert(name.clone(), value::to_json(value, ty)?);
         }
-        Ok((values, json::canonical(&Value::Object(written))))
+        Ok(json::canonical(&Value::Object(written)))
     }
 
     /// Writes what a call gave as JSON.
