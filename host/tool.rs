@@ -128,6 +128,22 @@ pub enum ToolError {
     TooMany(usize),
 }
 
+/// Why an imported function is not the one that a tool exports.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum Unmatched {
+    /// No tool could export it.
+    #[error("{holder} {obstacle}")]
+    Unsupported {
+        /// The part of the function that is at fault.
+        holder: Holder,
+        /// What is wrong with it.
+        obstacle: Obstacle,
+    },
+    /// Its types are others.
+    #[error(transparent)]
+    Different(#[from] shape::Difference),
+}
+
 /// Where in a component's exports a function stands.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Place {
@@ -243,6 +259,26 @@ impl Functions {
 #[must_use]
 pub fn imports(component: &Component, engine: &Engine) -> Vec<String> {
     component.component_type().imports(engine).map(|(name, _)| name.to_owned()).collect()
+}
+
+/// Whether a function that a component imports is one that a tool exports.
+///
+/// # Errors
+///
+/// What keeps it from being any tool's, or the first difference.
+pub fn match_import(
+    (importer, imported): (&str, &ComponentFunc),
+    (exporter, exported): (&str, &Function),
+    allowance: &mut shape::Allowance,
+) -> Result<(), Unmatched> {
+    let parameters: Vec<_> = imported.params().map(|(name, ty)| (name.to_owned(), ty)).collect();
+    let result = imported.results().next();
+    fitness(&exported.name, imported, &parameters, result.as_ref(), &mut allowance.0)
+        .map_err(|(holder, obstacle)| Unmatched::Unsupported { holder, obstacle })?;
+    let own = shape::Side { component: importer, parameters: &parameters, result: result.as_ref() };
+    let theirs =
+        shape::Side { component: exporter, parameters: &exported.parameters, result: exported.result.as_ref() };
+    Ok(shape::compare(own, theirs, allowance)?)
 }
 
 /// The names of the interfaces that a component exports, read without compiling it. None of one that cannot be read.

@@ -23,7 +23,8 @@ use crate::capability::tools::{Grant, Request, Tools, typed};
 use crate::capability::{Capability as _, REGISTRY, Registered, TaskState, powerless};
 use crate::engine::Engine;
 use crate::manifest::Sections;
-use crate::tool::shape::{Allowance, compare};
+use crate::tool::match_import;
+use crate::tool::shape::Allowance;
 use crate::tool::text::quoted;
 
 /// Packages whose interfaces have one meaning, whatever a tool exports.
@@ -166,14 +167,13 @@ impl Importer<'_> {
             }
             _ => return Err(mismatch(format!("`{own}` imports `{import}` with `{shown}`, which is no function"))),
         };
-        allowance.fits(name, &ty).map_err(|(holder, obstacle)| {
-            mismatch(format!("`{own}` imports `{shown}` of `{import}`, which no tool can be: {holder} {obstacle}"))
-        })?;
         let function = answering.functions().find(|function| function.name() == name).ok_or_else(|| {
             mismatch(format!("`{own}` imports `{shown}` of `{import}`, and `{tool}` exports no function of that name"))
         })?;
-        compare((&own.to_string(), &ty), (tool, function), allowance).map_err(|difference| {
-            mismatch(format!("`{own}` and `{tool}` differ in `{shown}` of `{import}`: {difference}"))
+        match_import((&own.to_string(), &ty), (tool, function), allowance).map_err(|unmatched| {
+            mismatch(format!(
+                "`{own}` imports `{shown}` of `{import}` in another shape than `{tool}` exports it: {unmatched}"
+            ))
         })?;
         typed::link(linked, tool, function, &ty).map_err(|error| mismatch(format!("`{import}`: {error}")))
     }

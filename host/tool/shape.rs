@@ -7,9 +7,8 @@ use std::fmt::{self, Display};
 
 use thiserror::Error;
 use wasmtime::component::Type;
-use wasmtime::component::types::ComponentFunc;
 
-use super::{DEPTH_LIMIT, Function, Holder, Obstacle, SIZE_LIMIT, fitness, misfit, text};
+use super::{DEPTH_LIMIT, SIZE_LIMIT, misfit, text};
 
 /// How many names of a type a message repeats.
 const SHOWN: usize = 8;
@@ -17,19 +16,11 @@ const SHOWN: usize = 8;
 /// What is left of the work that comparing one component's imports may take. Types can share parts, so a small component
 /// can describe types that are astronomically large.
 #[derive(Debug)]
-pub struct Allowance(usize);
+pub struct Allowance(pub(super) usize);
 
 impl Default for Allowance {
     fn default() -> Self {
         Self(SIZE_LIMIT)
-    }
-}
-
-impl Allowance {
-    /// Whether an imported function could be a tool's: else the first part of it that could not, and why.
-    pub(crate) fn fits(&mut self, name: &str, ty: &ComponentFunc) -> Result<(), (Holder, Obstacle)> {
-        let parameters: Vec<_> = ty.params().map(|(name, ty)| (name.to_owned(), ty)).collect();
-        fitness(name, ty, &parameters, ty.results().next().as_ref(), &mut self.0)
     }
 }
 
@@ -85,22 +76,29 @@ impl Display for Place {
     }
 }
 
-/// Compares a function that `importer` imports with one that `exporter` exports.
+/// One side of a comparison: a function, as a component has it.
+#[derive(Clone, Copy, Debug)]
+pub struct Side<'a> {
+    /// The component's name.
+    pub component: &'a str,
+    /// The names and types of the parameters.
+    pub parameters: &'a [(String, Type)],
+    /// The type of the result.
+    pub result: Option<&'a Type>,
+}
+
+/// Compares a function that one component imports with one that another exports.
 ///
 /// # Errors
 ///
 /// The first difference, in the order of WIT.
-pub fn compare(
-    (importer, imported): (&str, &ComponentFunc),
-    (exporter, exported): (&str, &Function),
-    allowance: &mut Allowance,
-) -> Result<(), Difference> {
-    let (importer, exporter) = (format!("`{importer}`"), format!("`{exporter}`"));
-    let own: Vec<(&str, Type)> = imported.params().collect();
-    let theirs = exported.parameters();
-    if !own.iter().map(|(name, _)| *name).eq(theirs.iter().map(|(name, _)| name.as_str())) {
-        let imported = listed("none", own.iter().map(|(name, _)| *name));
-        let exported = listed("none", theirs.iter().map(|(name, _)| name.as_str()));
+pub fn compare(own: Side<'_>, theirs: Side<'_>, allowance: &mut Allowance) -> Result<(), Difference> {
+    let (importer, exporter) = (format!("`{}`", own.component), format!("`{}`", theirs.component));
+    let names = |side: &Side<'_>| side.parameters.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+    let (imported, exported) = (names(&own), names(&theirs));
+    if imported != exported {
+        let listed = |names: &[String]| listed("none", names.iter().map(String::as_str));
+        let (imported, exported) = (listed(&imported), listed(&exported));
         return Err(Difference::Parameters { importer, imported, exporter, exported });
     }
     let found = |parameter: Option<&str>, found: Found| match found {
@@ -110,11 +108,10 @@ pub fn compare(
             Difference::Type { place, importer: importer.clone(), imported, exporter: exporter.clone(), exported }
         }
     };
-    for ((name, own), (_, theirs)) in own.iter().zip(theirs) {
+    for ((name, own), (_, theirs)) in own.parameters.iter().zip(theirs.parameters) {
         same(own, theirs, DEPTH_LIMIT, allowance).map_err(|error| found(Some(name), error))?;
     }
-    let result = imported.results().next();
-    optional(result.as_ref(), exported.result(), DEPTH_LIMIT, allowance).map_err(|error| found(None, error))
+    optional(own.result, theirs.result, DEPTH_LIMIT, allowance).map_err(|error| found(None, error))
 }
 
 /// A difference, as its path grows from the inside to the outside.

@@ -1,35 +1,34 @@
 //! Two components each, one that imports a function and one that exports it.
 
-use wasmtime::component::types::{ComponentFunc, ComponentItem};
+use wasmtime::component::Type;
+use wasmtime::component::types::ComponentItem;
 
 use super::super::laws::{compile, engine};
-use super::super::{Function, Functions};
-use super::{Allowance, Difference, compare};
+use super::{Allowance, Difference, Side, compare};
 
-/// A component that imports a function and exports it again: both sides of a comparison are of this form.
-fn passing(definitions: &str, ty: &str) -> String {
-    format!("(component {definitions} (import \"take\" (func $f {ty})) (export \"take-it\" (func $f)))")
-}
+/// A function's parameters and result.
+type Signature = (Vec<(String, Type)>, Option<Type>);
 
-fn imported(definitions: &str, ty: &str) -> ComponentFunc {
+/// The function of a type in the text format, as a component by itself has it.
+fn function(definitions: &str, ty: &str) -> Signature {
     let engine = engine();
-    let (component, _) = compile(&engine, &passing(definitions, ty));
+    let (component, _) = compile(&engine, &format!("(component {definitions} (import \"take\" (func {ty})))"));
     let ComponentItem::ComponentFunc(function) = component.component_type().get_import(&engine, "take").unwrap().ty
     else {
         panic!("no function: {ty}")
     };
-    function
+    (function.params().map(|(name, ty)| (name.to_owned(), ty)).collect(), function.results().next())
 }
 
-fn exported(definitions: &str, ty: &str) -> Function {
-    let engine = engine();
-    let (component, wasm) = compile(&engine, &passing(definitions, ty));
-    Functions::of(&component, &engine, &wasm).unwrap().pop().unwrap()
+fn compared(own: &Signature, theirs: &Signature, allowance: &mut Allowance) -> Result<(), Difference> {
+    let own = Side { component: "agent", parameters: &own.0, result: own.1.as_ref() };
+    let theirs = Side { component: "billing", parameters: &theirs.0, result: theirs.1.as_ref() };
+    compare(own, theirs, allowance)
 }
 
 /// What is said of two types of a function.
 fn said(own: &str, theirs: &str) -> String {
-    let compared = compare(("agent", &imported("", own)), ("tool", &exported("", theirs)), &mut Allowance::default());
+    let compared = compared(&function("", own), &function("", theirs), &mut Allowance::default());
     compared.err().map(|difference| difference.to_string()).unwrap_or_default()
 }
 
@@ -95,8 +94,8 @@ fn names_and_their_order_count() {
     for own in types {
         for theirs in types {
             let take = "(param \"p\" $t)";
-            let (a, b) = (imported(&named(own), take), exported(&named(theirs), take));
-            let compared = compare(("agent", &a), ("tool", &b), &mut Allowance::default());
+            let (a, b) = (function(&named(own), take), function(&named(theirs), take));
+            let compared = compared(&a, &b, &mut Allowance::default());
             assert_eq!(compared.is_ok(), own == theirs, "{own} and {theirs}: {compared:?}");
         }
     }
@@ -106,21 +105,21 @@ fn names_and_their_order_count() {
 fn a_difference_says_where_it_is() {
     assert_eq!(
         said("(param \"amount\" u32)", "(param \"amount\" s64)"),
-        "parameter `amount`: `agent` imports u32, `tool` exports s64"
+        "parameter `amount`: `agent` imports u32, `billing` exports s64"
     );
     assert_eq!(
         said("(param \"amount\" u32)", "(param \"cents\" u32)"),
-        "the parameters: `agent` imports `amount`, `tool` exports `cents`"
+        "the parameters: `agent` imports `amount`, `billing` exports `cents`"
     );
-    assert_eq!(said("", "(param \"a\" u32)"), "the parameters: `agent` imports none, `tool` exports `a`");
-    assert_eq!(said("(result u8)", ""), "`result`: `agent` imports u8, `tool` exports nothing");
+    assert_eq!(said("", "(param \"a\" u32)"), "the parameters: `agent` imports none, `billing` exports `a`");
+    assert_eq!(said("(result u8)", ""), "`result`: `agent` imports u8, `billing` exports nothing");
     assert_eq!(
         said("(param \"p\" (list (option (tuple u8 u8))))", "(param \"p\" (list (option (tuple u8 char))))"),
-        "parameter `p[].some.1`: `agent` imports u8, `tool` exports char"
+        "parameter `p[].some.1`: `agent` imports u8, `billing` exports char"
     );
     assert_eq!(
         said("(result (result (list u8) (error string)))", "(result (result (list u8)))"),
-        "`result.err`: `agent` imports string, `tool` exports nothing"
+        "`result.err`: `agent` imports string, `billing` exports nothing"
     );
     let lines = |text: &str| {
         format!(
@@ -129,11 +128,8 @@ fn a_difference_says_where_it_is() {
         )
     };
     let ty = "(result (result $r))";
-    let compared = compare(
-        ("agent", &imported(&lines("(list u8)"), ty)),
-        ("billing", &exported(&lines("string"), ty)),
-        &mut Allowance::default(),
-    );
+    let (own, theirs) = (function(&lines("(list u8)"), ty), function(&lines("string"), ty));
+    let compared = compared(&own, &theirs, &mut Allowance::default());
     assert_eq!(
         compared.unwrap_err().to_string(),
         "`result.ok.lines[].text`: `agent` imports list<u8>, `billing` exports string"
@@ -142,18 +138,18 @@ fn a_difference_says_where_it_is() {
 
 #[test]
 fn comparing_ends() {
-    let ty = "(param \"p\" (tuple u8 u8 u8))";
-    let (own, theirs) = (imported("", ty), exported("", ty));
+    let three = function("", "(param \"p\" (tuple u8 u8 u8))");
     let mut left = Allowance(16 * 4);
-    assert_eq!(compare(("agent", &own), ("tool", &theirs), &mut left), Ok(()));
-    assert_eq!(compare(("agent", &own), ("tool", &theirs), &mut left), Err(Difference::TooLarge));
+    assert_eq!(compared(&three, &three, &mut left), Ok(()));
+    assert_eq!(compared(&three, &three, &mut left), Err(Difference::TooLarge));
 
-    // Twice the one below, and so on: written out, it has 2^60 parts. No tool can export it, and no import is walked.
+    // Each is twice the one before: written out, the last has 65,536 parts.
     let mut doubling = "(type $t0 (tuple u8 u8))".to_owned();
-    for level in 1..60 {
+    for level in 1..16 {
         doubling.push_str(&format!("(type $t{level} (tuple $t{} $t{}))", level - 1, level - 1));
     }
-    let own = imported(&doubling, "(param \"p\" $t59)");
-    let said = compare(("agent", &own), ("tool", &theirs), &mut Allowance::default()).unwrap_err();
-    assert_eq!(said.to_string(), "parameter `p`: `agent` imports a tuple of 2, `tool` exports a tuple of 3");
+    let large = function(&doubling, "(param \"p\" $t15)");
+    assert_eq!(compared(&large, &large, &mut Allowance::default()), Err(Difference::TooLarge));
+    let said = compared(&large, &three, &mut Allowance::default()).unwrap_err();
+    assert_eq!(said.to_string(), "parameter `p`: `agent` imports a tuple of 2, `billing` exports a tuple of 3");
 }
