@@ -4,6 +4,7 @@
 //! their own, which ends with them. Fuel goes down the tree and back: a caller's remaining fuel is put into the store of
 //! the call, and what is left there is put back, also when the call is dropped half-way.
 
+pub mod imports;
 pub mod plan;
 
 use std::future::Future;
@@ -16,6 +17,7 @@ use wasmtime::{Store, Trap};
 use wasmtime_wasi::I32Exit;
 
 use crate::budget::{Exhausted, Limit};
+use crate::capability::tools::typed::BrokenTool;
 use crate::capability::tools::{Answer, Call, CallError, Fuel, Spawn, types};
 use crate::capability::{OpenError, Ports, Setting, TaskState, env, filesystem, state, stdio};
 use crate::engine::{Limiter, YIELD_INTERVAL};
@@ -109,7 +111,11 @@ impl Session {
         arguments: &[Val],
         tank: &mut Tank,
     ) -> Result<Outcome, Broken> {
-        self.within_time(self.invoke(&self.plan.root, actor, None, function, arguments, tank)).await
+        let answer = self.within_time(self.invoke(&self.plan.root, actor, None, function, arguments, tank)).await?;
+        function.outcome(answer.as_slice()).map_err(|error| {
+            let kind = "it gave a value that cannot be JSON".to_owned();
+            Broken::Trapped { kind, detail: error.to_string() }
+        })
     }
 
     /// The plan that runs.
@@ -175,17 +181,14 @@ impl Session {
         function: &Function,
         arguments: &[Val],
         fuel: &mut dyn Fuel,
-    ) -> Result<Outcome, Broken> {
+    ) -> Result<Answer, Broken> {
         let (mut running, instance) = self.enter(unit, actor, caller, fuel).await?;
         let store = &mut running.store;
         let missing = || Broken::Unavailable(format!("the function `{}` is not there", function.name()));
         let callee = instance.get_func(&mut *store, function.export()).ok_or_else(missing)?;
         let mut results = vec![Val::Bool(false); usize::from(function.result().is_some())];
         callee.call_async(&mut *store, arguments, &mut results).await.map_err(|error| self.broken(&error))?;
-        function.outcome(&results).map_err(|error| {
-            let kind = "it gave a value that cannot be JSON".to_owned();
-            Broken::Trapped { kind, detail: error.to_string() }
-        })
+        Ok(results.pop())
     }
 
     /// What an error of wasmtime's means for the task.
@@ -194,6 +197,9 @@ impl Session {
             Some(Denied::Refused(refusal)) => return Broken::Refused(*refusal),
             Some(Denied::Exhausted(exhausted)) => return Broken::Exhausted(*exhausted),
             None => {}
+        }
+        if let Some(broken) = error.downcast_ref::<BrokenTool>() {
+            return Broken::Trapped { kind: broken.to_string(), detail: broken.detail.clone() };
         }
         let fuel = self.gate.budget.limits().fuel;
         if let Some(Trap::OutOfFuel) = error.downcast_ref() {
@@ -261,7 +267,6 @@ impl Spawn for Session {
         permit: Permit<Call>,
         task: TaskId,
         caller: &'a Arc<Actor>,
-        arguments: Vec<Val>,
         fuel: &'a mut dyn Fuel,
     ) -> Pin<Box<dyn Future<Output = Result<Answer, CallError>> + Send + 'a>> {
         let call = permit.redeem();
@@ -275,9 +280,8 @@ impl Spawn for Session {
             let user = caller.principal.user.clone();
             let actor = Actor::new(task, &self.plan.bundle, &unit.name, unit.digest.to_string(), user);
             let actor = Arc::new(actor.carrying(labels));
-            match self.invoke(unit, &actor, Some(caller), function, &arguments, fuel).await {
-                Ok(Outcome::Ok(value)) => Ok(Ok(value)),
-                Ok(Outcome::Err(value)) => Ok(Err(value)),
+            match self.invoke(unit, &actor, Some(caller), function, &call.values, fuel).await {
+                Ok(answer) => Ok(answer),
                 Err(Broken::Refused(refusal)) => Err(CallError::Denied(Denied::Refused(refusal))),
                 Err(Broken::Exhausted(exhausted)) => Err(CallError::Denied(Denied::Exhausted(exhausted))),
                 Err(Broken::Unavailable(what)) => Err(trapped("it could not be started", what)),

@@ -6,6 +6,7 @@
 //! | [`value`] | JSON values to component values and back |
 //! | `misfit` | what is said about values that do not fit |
 //! | `schema` | component types to JSON Schema |
+//! | [`shape`] | whether what one component imports is what another exports |
 //! | `docs` | what authors wrote in WIT |
 //! | [`text`] | such text made fit to be shown |
 //!
@@ -23,6 +24,7 @@ mod docs;
 pub mod json;
 mod misfit;
 mod schema;
+pub mod shape;
 pub mod text;
 pub mod value;
 
@@ -124,6 +126,22 @@ pub enum ToolError {
     /// There are more functions than anybody could choose from.
     #[error("it exports {0} functions; a tool has at most {FUNCTIONS_LIMIT}")]
     TooMany(usize),
+}
+
+/// Why an imported function is not the one that a tool exports.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum Unmatched {
+    /// No tool could export it.
+    #[error("{holder} {obstacle}")]
+    Unsupported {
+        /// The part of the function that is at fault.
+        holder: Holder,
+        /// What is wrong with it.
+        obstacle: Obstacle,
+    },
+    /// Its types are others.
+    #[error(transparent)]
+    Different(#[from] shape::Difference),
 }
 
 /// Where in a component's exports a function stands.
@@ -241,6 +259,32 @@ impl Functions {
 #[must_use]
 pub fn imports(component: &Component, engine: &Engine) -> Vec<String> {
     component.component_type().imports(engine).map(|(name, _)| name.to_owned()).collect()
+}
+
+/// Whether a function that a component imports is one that a tool exports.
+///
+/// # Errors
+///
+/// What keeps it from being any tool's, or the first difference.
+pub fn match_import(
+    (importer, imported): (&str, &ComponentFunc),
+    (exporter, exported): (&str, &Function),
+    allowance: &mut shape::Allowance,
+) -> Result<(), Unmatched> {
+    let parameters: Vec<_> = imported.params().map(|(name, ty)| (name.to_owned(), ty)).collect();
+    let result = imported.results().next();
+    fitness(&exported.name, imported, &parameters, result.as_ref(), &mut allowance.0)
+        .map_err(|(holder, obstacle)| Unmatched::Unsupported { holder, obstacle })?;
+    let own = shape::Side { component: importer, parameters: &parameters, result: result.as_ref() };
+    let theirs =
+        shape::Side { component: exporter, parameters: &exported.parameters, result: exported.result.as_ref() };
+    Ok(shape::compare(own, theirs, allowance)?)
+}
+
+/// The names of the interfaces that a component exports, read without compiling it. None of one that cannot be read.
+#[must_use]
+pub fn exported_interfaces(wasm: &[u8]) -> Vec<String> {
+    docs::exported_interfaces(wasm)
 }
 
 /// The exported functions that could be tools, by name.
@@ -426,11 +470,21 @@ impl Function {
         };
         let parameters = self.parameters.iter().map(|(name, ty)| (name.as_str(), ty));
         let values = value::read_fields("parameter", parameters, &entries).map_err(ArgumentError::Value)?;
+        let canonical = self.canonical(&values).map_err(ArgumentError::Value)?;
+        Ok((values, canonical))
+    }
+
+    /// Writes arguments as canonical JSON: the same text that [`Self::arguments`] gives of equal ones.
+    ///
+    /// # Errors
+    ///
+    /// The values are not of the parameters' types.
+    pub fn canonical(&self, values: &[Val]) -> Result<String, ValueError> {
         let mut written = Map::new();
-        for ((name, ty), value) in self.parameters.iter().zip(&values) {
-            written.insert(name.clone(), value::to_json(value, ty).map_err(ArgumentError::Value)?);
+        for ((name, ty), value) in self.parameters.iter().zip(values) {
+            written.insert(name.clone(), value::to_json(value, ty)?);
         }
-        Ok((values, json::canonical(&Value::Object(written))))
+        Ok(json::canonical(&Value::Object(written)))
     }
 
     /// Writes what a call gave as JSON.

@@ -24,4 +24,5 @@ mod gate;
 mod isolation;
 mod linking;
 mod readme;
+mod typed;
 mod values;

@@ -1,25 +1,39 @@
-//! `tools`: calls to tool components, found by name.
+//! `tools`: calls to tool components, by name or by way of an imported interface of theirs.
+//!
+//! | call | by | arguments and results |
+//! | --- | --- | --- |
+//! | dynamic | `ambit:agent/tools.call` | JSON |
+//! | typed ([`typed`]) | a function of a tool's own interface, imported | component values |
+//!
+//! Both are one effect, and take one way through the gate ([`Line::dispatch`]): a policy, an approval and a record see the
+//! same arguments, whichever way they came.
 //!
 //! Every call is a task of its own, in a fresh store with the tool's own grant. It shares the budget of its caller: the
 //! caller's remaining fuel is lent to the call and what is left given back, also when the call is dropped. What a tool
 //! may call itself stands in its own grant; how deep that goes is the limit `tool-depth`.
 
+mod grant;
+pub(crate) mod typed;
+
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 use wasmtime::StoreContextMut;
-use wasmtime::component::Linker;
+use wasmtime::component::{Linker, Val};
 
-use super::{Capability, Names, OpenError, Setting, TaskState};
+use super::{Capability, Guarded, Names, OpenError, Setting, TaskState};
 use crate::budget::Cost;
 use crate::gate::{Actor, Code, Denied, Durability, Effect, Failure, Guard, Permit};
 use crate::policy::schema::Action;
 use crate::policy::{Attribute, Resource};
 use crate::task::TaskId;
-use crate::tool::Function;
+use crate::tool::{Function, Outcome};
+
+pub use grant::Grant;
 
 #[expect(missing_docs, reason = "generated from WIT, which says it")]
 mod bindings {
@@ -35,17 +49,6 @@ pub struct Tools;
 /// The longest arguments of a call, in bytes of JSON. Reading them takes the host many times that.
 const LONGEST_ARGUMENTS: usize = 1 << 20;
 
-/// `tools = ["search", "quote"]`
-#[derive(Clone, Debug, Deserialize)]
-pub struct Grant(Vec<Spanned<String>>);
-
-impl Grant {
-    /// The tools' names.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().map(|name| name.get_ref().as_str())
-    }
-}
-
 /// `tools = { names = ["search", "quote"], reason = "…" }`
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -57,10 +60,17 @@ pub struct Request {
     reason: String,
 }
 
+impl Request {
+    /// Whether a tool is among them.
+    pub fn asks_for(&self, tool: &str) -> bool {
+        self.names.iter().any(|name| name.get_ref() == tool)
+    }
+}
+
 /// What a store holds: the tools that it may call, and how many calls it made.
 pub struct Opened {
     spawn: Arc<dyn Spawn>,
-    calls: u32,
+    calls: Arc<AtomicU32>,
 }
 
 /// A function of a tool is called.
@@ -74,6 +84,16 @@ pub struct Call {
     pub arguments: String,
     /// How deep the call is: 1 for the agent's own.
     pub depth: u64,
+    /// What `arguments` was written from: the values in the order of the parameters.
+    #[serde(skip)]
+    pub values: Vec<Val>,
+}
+
+impl Call {
+    /// A call of a function that `tool` has, with values that are of its parameters' types.
+    fn of(tool: &str, function: &Function, values: Vec<Val>, arguments: String, depth: u64) -> Self {
+        Self { tool: tool.to_owned(), function: function.name().to_owned(), arguments, depth, values }
+    }
 }
 
 impl Effect for Call {
@@ -91,6 +111,14 @@ impl Effect for Call {
         vec![("depth", Attribute::count(self.depth)), ("bytes", Attribute::count(self.arguments.len() as u64))]
     }
 
+    fn arguments(&self) -> Option<&[Val]> {
+        Some(&self.values)
+    }
+
+    fn shown(&self) -> Result<serde_json::Value, serde_json::Error> {
+        serde_json::from_str(&self.arguments)
+    }
+
     fn covered(&self, grant: &Grant) -> bool {
         grant.names().any(|name| name == self.tool)
     }
@@ -100,8 +128,8 @@ impl Effect for Call {
     }
 }
 
-/// What a call gave: the value of its result, or of its `err`.
-pub type Answer = Result<serde_json::Value, serde_json::Value>;
+/// What a call gave: the function's result, if it has one.
+pub type Answer = Option<Val>;
 
 /// Why a call gave nothing.
 #[derive(Debug, thiserror::Error)]
@@ -153,13 +181,12 @@ impl Fuel for Lent<'_> {
 pub trait Spawn: Send + Sync {
     /// A tool's functions.
     fn functions(&self, tool: &str) -> &[Arc<Function>];
-    /// Calls a function as the task `task`, with arguments that fit it.
+    /// Calls a function as the task `task`.
     fn call<'a>(
         &'a self,
         permit: Permit<Call>,
         task: TaskId,
         caller: &'a Arc<Actor>,
-        arguments: Vec<wasmtime::component::Val>,
         fuel: &'a mut dyn Fuel,
     ) -> Pin<Box<dyn Future<Output = Result<Answer, CallError>> + Send + 'a>>;
 }
@@ -177,7 +204,7 @@ impl Capability for Tools {
 
     fn tools_of(names: Names<'_, Self>) -> Vec<Spanned<String>> {
         match names {
-            Names::Grant(grant) => grant.0.clone(),
+            Names::Grant(grant) => grant.places().cloned().collect(),
             Names::Request(request) => request.names.clone(),
         }
     }
@@ -195,13 +222,11 @@ impl Capability for Tools {
     }
 
     fn narrow(grant: &Grant, request: &Request) -> Option<Grant> {
-        let asked = |name: &&Spanned<String>| request.names.iter().any(|asked| asked.get_ref() == name.get_ref());
-        let names: Vec<_> = grant.0.iter().filter(asked).cloned().collect();
-        (!names.is_empty()).then_some(Grant(names))
+        grant.only(|name| request.asks_for(name))
     }
 
     async fn open(_guard: Guard<'_, Grant>, setting: &Setting<'_>) -> Result<Opened, OpenError> {
-        Ok(Opened { spawn: Arc::clone(&setting.ports.spawn), calls: 0 })
+        Ok(Opened { spawn: Arc::clone(&setting.ports.spawn), calls: Arc::default() })
     }
 
     fn link(linker: &mut Linker<TaskState>) -> wasmtime::Result<()> {
@@ -235,53 +260,93 @@ fn list(store: &mut StoreContextMut<'_, TaskState>) -> wasmtime::Result<Vec<wit:
     Ok(tools)
 }
 
+/// What a call goes through: the caller's side of it, apart from the caller's store.
+struct Line {
+    guarded: Guarded,
+    spawn: Arc<dyn Spawn>,
+    calls: Arc<AtomicU32>,
+}
+
+impl Line {
+    /// The guest crosses the import border to call a tool.
+    fn open(store: &mut StoreContextMut<'_, TaskState>) -> wasmtime::Result<Self> {
+        let (guarded, opened) = store.data_mut().detached::<Tools>();
+        let line = Self { guarded, spawn: Arc::clone(&opened.spawn), calls: Arc::clone(&opened.calls) };
+        line.guard().in_time().map_err(wasmtime::Error::new)?;
+        Ok(line)
+    }
+
+    fn guard(&self) -> Guard<'_, Grant> {
+        self.guarded.guard::<Tools>()
+    }
+
+    /// How deep the next call is.
+    fn depth(&self) -> u64 {
+        self.guard().actor().task.depth() as u64 + 1
+    }
+
+    /// Passes a call through the gate and runs it. The caller's fuel is lent to it meanwhile.
+    async fn dispatch(&self, store: StoreContextMut<'_, TaskState>, call: Call) -> Result<Answer, CallError> {
+        let guard = self.guard();
+        let deepest = guard.budget().limits().tool_depth;
+        if call.depth > deepest {
+            let why = format!("it would be {} calls deep, and `tool-depth` is {deepest}", call.depth);
+            return Err(CallError::Denied(guard.refuse(Code::NotGranted, &call, &why).await));
+        }
+        let number = self.calls.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+        let task = guard.actor().task.child(number);
+        let mut fuel = Lent(store);
+        guard.run(call, async |permit| self.spawn.call(permit, task, guard.actor(), &mut fuel).await).await
+    }
+}
+
 /// `call`. The outer error ends the guest.
 async fn call(
     mut store: StoreContextMut<'_, TaskState>,
     name: &str,
     arguments: &str,
 ) -> wasmtime::Result<Result<String, wit::Error>> {
-    let (guarded, opened) = store.data_mut().detached::<Tools>();
-    let guard = guarded.guard::<Tools>();
-    guard.in_time().map_err(wasmtime::Error::new)?;
-    let actor = guard.actor();
+    let line = Line::open(&mut store)?;
+    let guard = line.guard();
     let Some((tool, function)) = name.split_once('.') else { return unanswered(&guard, wit::Error::UnknownTool) };
-    let task = actor.task.child(opened.calls.saturating_add(1));
-    let spawn = Arc::clone(&opened.spawn);
+    let depth = line.depth();
     // What a tool that is not granted has for functions is not told: the gate refuses the call as it stands.
-    let granted = guard.grant().is_some_and(|grant| grant.names().any(|known| known == tool));
-    let (values, canonical) = if granted {
-        let Some(found) = spawn.functions(tool).iter().find(|known| known.name() == function) else {
-            return unanswered(&guard, wit::Error::UnknownTool);
+    if !guard.grant().is_some_and(|grant| grant.names().any(|known| known == tool)) {
+        let (tool, function) = (tool.to_owned(), function.to_owned());
+        let call = Call { tool, function, arguments: String::new(), depth, values: Vec::new() };
+        return match line.dispatch(store, call).await {
+            Ok(_) => Err(wasmtime::Error::msg("a tool that is not granted was called")),
+            Err(error) => answered_without(error),
         };
-        if arguments.len() > LONGEST_ARGUMENTS {
-            let why = format!("they have {} bytes, more than {LONGEST_ARGUMENTS}", arguments.len());
-            return unanswered(&guard, wit::Error::InvalidArguments(why));
-        }
-        match found.arguments(arguments) {
-            Ok(arguments) => arguments,
-            Err(error) => return unanswered(&guard, wit::Error::InvalidArguments(error.to_string())),
-        }
-    } else {
-        (Vec::new(), String::new())
+    }
+    let Some(found) = line.spawn.functions(tool).iter().find(|known| known.name() == function) else {
+        return unanswered(&guard, wit::Error::UnknownTool);
     };
-    let depth = task.depth() as u64;
-    let call = Call { tool: tool.to_owned(), function: function.to_owned(), arguments: canonical, depth };
-    let deepest = guard.budget().limits().tool_depth;
-    let answer = if depth > deepest {
-        let why = format!("it would be {depth} calls deep, and `tool-depth` is {deepest}");
-        Err(CallError::Denied(guard.refuse(Code::NotGranted, &call, &why).await))
-    } else {
-        opened.calls += 1;
-        let mut fuel = Lent(store);
-        guard.run(call, async |permit| spawn.call(permit, task, actor, values, &mut fuel).await).await
+    if arguments.len() > LONGEST_ARGUMENTS {
+        let why = format!("they have {} bytes, more than {LONGEST_ARGUMENTS}", arguments.len());
+        return unanswered(&guard, wit::Error::InvalidArguments(why));
+    }
+    let (values, canonical) = match found.arguments(arguments) {
+        Ok(arguments) => arguments,
+        Err(error) => return unanswered(&guard, wit::Error::InvalidArguments(error.to_string())),
     };
-    match answer {
-        Ok(Ok(value)) => Ok(Ok(value.to_string())),
-        Ok(Err(value)) => Ok(Err(wit::Error::Failed(value.to_string()))),
-        Err(CallError::Denied(Denied::Refused(refusal))) => Ok(Err(wit::Error::Refused(shown(refusal)))),
-        Err(CallError::Denied(denied)) => Err(wasmtime::Error::new(denied)),
-        Err(CallError::Trapped { kind, .. }) => Ok(Err(wit::Error::Trapped(kind))),
+    let answer = match line.dispatch(store, Call::of(tool, found, values, canonical, depth)).await {
+        Ok(answer) => answer,
+        Err(error) => return answered_without(error),
+    };
+    Ok(match found.outcome(answer.as_slice()) {
+        Ok(Outcome::Ok(value)) => Ok(value.to_string()),
+        Ok(Outcome::Err(value)) => Err(wit::Error::Failed(value.to_string())),
+        Err(_) => Err(wit::Error::Trapped("it gave a value that cannot be JSON".to_owned())),
+    })
+}
+
+/// How a dynamic caller hears that a call gave nothing.
+fn answered_without(error: CallError) -> wasmtime::Result<Result<String, wit::Error>> {
+    match error {
+        CallError::Denied(Denied::Refused(refusal)) => Ok(Err(wit::Error::Refused(shown(refusal)))),
+        CallError::Denied(denied) => Err(wasmtime::Error::new(denied)),
+        CallError::Trapped { kind, .. } => Ok(Err(wit::Error::Trapped(kind))),
     }
 }
 

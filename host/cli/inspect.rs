@@ -6,10 +6,13 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
+use wasmtime::component::types::ComponentItem;
+
 use super::call::component;
 use super::{Context, Failure, Format, Mistake, output};
-use crate::capability::powerless;
-use crate::runtime::plan::{capability_of, without_version};
+use crate::capability::tools::Tools;
+use crate::capability::{Capability as _, powerless};
+use crate::runtime::imports::{capability_of, holds_types_alone, is_of_tools, without_version};
 use crate::tool::{Function, Functions};
 
 #[derive(clap::Args)]
@@ -43,7 +46,8 @@ struct Shown {
 #[derive(Serialize)]
 struct Import {
     name: String,
-    /// `always there`, `granted by KEY`, `powerless unless granted by KEY`, or `not offered`.
+    /// `always there`, `granted by KEY`, `powerless unless granted by KEY`, `answered by a tool …`, `types alone …`, or
+    /// `not offered …`.
     standing: String,
 }
 
@@ -59,23 +63,31 @@ pub(super) fn inspect(context: &Context, arguments: &Arguments) -> Result<ExitCo
     };
     let compiled = engine.component(&source.wasm, &source.digest).map_err(|error| unusable(&error))?;
     let listed = Functions::list(&compiled, engine.wasmtime(), &source.wasm);
-    let imports = crate::tool::imports(&compiled, engine.wasmtime());
     let (mut needs, mut may_use) = (Vec::new(), Vec::new());
-    let imports = imports.into_iter().map(|name| {
-        let interface = without_version(&name);
-        let standing = match capability_of(interface) {
+    let ty = compiled.component_type();
+    let imports = ty.imports(engine.wasmtime()).map(|(name, item)| {
+        let interface = without_version(name);
+        let standing = match (capability_of(interface), item.ty) {
             _ if powerless::INTERFACES.contains(&interface) => "always there".to_owned(),
-            Some(row) if row.is_powerless() => {
+            (Some(row), _) if row.is_powerless() => {
                 may_use.push(row.key());
                 format!("powerless unless granted by `{}`", row.key())
             }
-            Some(row) => {
+            (Some(row), _) => {
                 needs.push(row.key());
                 format!("granted by `{}`", row.key())
             }
-            None => "not offered: it would be refused".to_owned(),
+            (None, ComponentItem::ComponentInstance(instance)) if is_of_tools(name) => {
+                if holds_types_alone(&instance, engine.wasmtime()) {
+                    "types alone: nothing to grant".to_owned()
+                } else {
+                    needs.push(Tools::NAME);
+                    format!("answered by a tool that exports it, granted by `{}`", Tools::NAME)
+                }
+            }
+            _ => "not offered: it would be refused".to_owned(),
         };
-        Import { name, standing }
+        Import { name: name.to_owned(), standing }
     });
     let imports = imports.collect();
     for keys in [&mut needs, &mut may_use] {

@@ -7,11 +7,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use wasmtime::component::types::{ComponentItem, Type};
-use wasmtime::component::{Component, ComponentExportIndex, InstancePre, Linker};
+use wasmtime::component::{Component, ComponentExportIndex, InstancePre};
 
-use crate::bundle::{Bundle, ComponentName, ComponentSource, Digest};
+use super::imports::Importer;
+use crate::bundle::{Bundle, ComponentSource, Digest};
 use crate::capability::tools::{Grant as ToolsGrant, Tools};
-use crate::capability::{Capability as _, REGISTRY, Registered, TaskState, powerless};
+use crate::capability::{Capability as _, REGISTRY, TaskState};
 use crate::engine::Engine;
 use crate::grant::Manifest;
 use crate::label::Labels;
@@ -56,8 +57,8 @@ pub struct Plan {
 pub struct LoadRefusal {
     /// `agent`, or the tool's name.
     pub component: String,
-    /// A stable word: `import-not-granted`, `import-mismatch`, `digest-mismatch`, `not-an-agent`, `not-a-tool`,
-    /// `not-compiled`, `tool-cycle`.
+    /// A stable word: `import-not-granted`, `import-mismatch`, `ambiguous-import`, `unknown-import`, `digest-mismatch`,
+    /// `not-an-agent`, `not-a-tool`, `not-compiled`, `tool-cycle`.
     pub code: &'static str,
     /// What is wrong.
     pub message: String,
@@ -80,23 +81,28 @@ impl Plan {
     /// # Errors
     /// What was refused first.
     pub fn of_bundle(engine: &Engine, bundle: &Bundle, manifest: &Manifest) -> Result<Self, LoadRefusal> {
-        let effective = |source: &ComponentSource| Effective::of(source, manifest);
-        check_pin(&bundle.agent, manifest)?;
-        let root = prepare(engine, &bundle.agent, effective(&bundle.agent), Role::Agent, bundle.name.as_str())?;
-        let mut tools: BTreeMap<String, Unit> = BTreeMap::new();
-        let mut wanted = named(&root.grants);
+        let load = |source: &ComponentSource, role| {
+            check_pin(source, manifest)?;
+            Part::load(engine, source, Effective::of(source, manifest), role)
+        };
+        let agent = load(&bundle.agent, Role::Agent)?;
+        let mut parts: BTreeMap<String, Part> = BTreeMap::new();
+        let mut wanted = named(&agent.grants);
         while let Some(name) = wanted.pop() {
-            if tools.contains_key(&name) {
+            if parts.contains_key(&name) {
                 continue;
             }
             // The manifest was checked against the bundle: the name is one of its tools.
             let Some(source) = bundle.tools.get(name.as_str()) else { continue };
-            check_pin(source, manifest)?;
-            let unit = prepare(engine, source, effective(source), Role::Tool, bundle.name.as_str())?;
-            wanted.extend(named(&unit.grants));
-            tools.insert(name, unit);
+            let part = load(source, Role::Tool)?;
+            wanted.extend(named(&part.grants));
+            parts.insert(name, part);
         }
-        refuse_cycles(&tools)?;
+        refuse_cycles(&parts)?;
+        let origin = Origin::Bundle { bundle, manifest };
+        let root = agent.linked(engine, &parts, origin)?;
+        let link = |(name, part): (&String, &Part)| Ok((name.clone(), part.linked(engine, &parts, origin)?));
+        let tools = parts.iter().map(link).collect::<Result<_, LoadRefusal>>()?;
         let (name, version) = (bundle.name.to_string(), bundle.version.clone());
         Ok(Self { bundle: name, version, digest: bundle.digest, root, tools })
     }
@@ -111,7 +117,8 @@ impl Plan {
         grants: Effective,
         name: String,
     ) -> Result<Self, LoadRefusal> {
-        let root = prepare(engine, tool, grants, Role::Tool, &name)?;
+        let part = Part::load(engine, tool, grants, Role::Tool)?;
+        let root = part.linked(engine, &BTreeMap::new(), Origin::Alone(&name))?;
         Ok(Self { bundle: name, version: String::new(), digest: tool.digest, root, tools: BTreeMap::new() })
     }
 }
@@ -158,125 +165,90 @@ fn check_pin(source: &ComponentSource, manifest: &Manifest) -> Result<(), LoadRe
     })
 }
 
-fn prepare(
-    engine: &Engine,
-    source: &ComponentSource,
-    Effective { sections: grants, labels }: Effective,
-    role: Role,
-    bundle: &str,
-) -> Result<Unit, LoadRefusal> {
-    let name = source.name.to_string();
-    let refuse = |code, message: String, help: &str| LoadRefusal {
-        component: name.clone(),
-        code,
-        message,
-        help: help.to_owned(),
-    };
-    let component = engine.component(&source.wasm, &source.digest).map_err(|error| {
-        let help = "rebuild it; `ambit inspect` shows whether it is a component that can be read";
-        refuse("not-compiled", format!("the component of `{name}` cannot be used: {error}"), help)
-    })?;
-    let linker = linked(engine, &grants).map_err(|error| {
-        let help = "this is a bug of ambit's";
-        refuse("not-compiled", format!("the imports of `{name}` cannot be linked: {error}"), help)
-    })?;
-    check_imports(engine, &component, source, &grants, bundle)?;
-    let pre = linker.instantiate_pre(&component).map_err(|error| {
-        let help = "build it against the WIT that ambit ships; `ambit inspect` lists what it imports";
-        refuse("import-mismatch", format!("`{name}` imports something of another version or type: {error:#}"), help)
-    })?;
-    let (run, functions) = match role {
-        Role::Agent => {
-            let run = exported_run(engine, &component).ok_or_else(|| {
-                let message =
-                    format!("the component of `{name}` does not export `run` as world `ambit:agent/agent` has it");
-                refuse("not-an-agent", message, "build the agent for the world `agent` of `ambit:agent@0.1.0`")
-            })?;
-            (Some(run), Vec::new())
-        }
-        Role::Tool => {
-            let functions = Functions::of(&component, engine.wasmtime(), &source.wasm).map_err(|error| {
-                let message = format!("the component of `{name}` cannot be a tool: {error}");
-                refuse(
-                    "not-a-tool",
-                    message,
-                    "a tool's functions take and give plain values, each under a name of its own",
-                )
-            })?;
-            (None, functions.into_iter().map(Arc::new).collect())
-        }
-    };
-    Ok(Unit { name, digest: source.digest, grants: Arc::new(grants), labels, pre, run, functions })
+/// Where a component comes from.
+#[derive(Clone, Copy)]
+pub(super) enum Origin<'a> {
+    /// A bundle, under a manifest.
+    Bundle {
+        /// The bundle.
+        bundle: &'a Bundle,
+        /// What it is granted.
+        manifest: &'a Manifest,
+    },
+    /// No bundle: what the tool is called as one.
+    Alone(&'a str),
 }
 
-/// A linker with what is granted, what is powerless, and nothing else.
-fn linked(engine: &Engine, grants: &Sections) -> wasmtime::Result<Linker<TaskState>> {
-    let mut linker = Linker::new(engine.wasmtime());
-    powerless::link(&mut linker)?;
-    for row in REGISTRY {
-        if is_present(*row, grants) {
-            row.link(&mut linker)?;
+impl Origin<'_> {
+    /// The bundle's name.
+    pub(super) fn name(&self) -> &str {
+        match self {
+            Self::Bundle { bundle, .. } => bundle.name.as_str(),
+            Self::Alone(name) => name,
         }
     }
-    Ok(linker)
 }
 
-fn is_present(row: &dyn Registered, grants: &Sections) -> bool {
-    row.is_powerless() || grants.has(row.key())
+/// A component that was loaded, and is not linked yet: tools have to be known before what imports them is linked.
+pub(super) struct Part {
+    source: ComponentSource,
+    component: Component,
+    grants: Arc<Sections>,
+    labels: Labels,
+    run: Option<ComponentExportIndex>,
+    /// Its functions, if it is a tool.
+    pub(super) functions: Vec<Arc<Function>>,
 }
 
-/// The capability that an interface belongs to.
-pub fn capability_of(interface: &str) -> Option<&'static dyn Registered> {
-    REGISTRY.iter().copied().find(|row| row.interfaces().contains(&interface))
-}
-
-/// An import's name without its version: `wasi:io/streams@0.2.6` is `wasi:io/streams`.
-pub fn without_version(import: &str) -> &str {
-    import.split_once('@').map_or(import, |(name, _)| name)
-}
-
-/// Compares every import with the grant.
-fn check_imports(
-    engine: &Engine,
-    component: &Component,
-    source: &ComponentSource,
-    grants: &Sections,
-    bundle: &str,
-) -> Result<(), LoadRefusal> {
-    for import in crate::tool::imports(component, engine.wasmtime()) {
-        let interface = without_version(&import);
-        if powerless::INTERFACES.contains(&interface) {
-            continue;
-        }
-        let owner = capability_of(interface);
-        if owner.is_some_and(|row| is_present(row, grants)) {
-            continue;
-        }
-        let name = &source.name;
-        let section = match name {
-            ComponentName::Agent => "[agent]".to_owned(),
-            ComponentName::Tool(tool) => format!("[tools.{tool}]"),
+impl Part {
+    fn load(engine: &Engine, source: &ComponentSource, effective: Effective, role: Role) -> Result<Self, LoadRefusal> {
+        let Effective { sections: grants, labels } = effective;
+        let name = source.name.to_string();
+        let refuse = |code, message: String, help: &str| LoadRefusal {
+            component: name.clone(),
+            code,
+            message,
+            help: help.to_owned(),
         };
-        let help = match owner {
-            Some(row) if source.requests.has(row.key()) => format!(
-                "to allow it, add `{}` to {section} in the grants of `{bundle}`; it is for {}",
-                row.key(),
-                row.summary()
-            ),
-            Some(row) => format!(
-                "the bundle does not request `{}` for it: its author has to, and the operator to grant it in {section}",
-                row.key()
-            ),
-            None => "no grant key gives this interface: ambit does not offer it to any component".to_owned(),
+        let component = engine.component(&source.wasm, &source.digest).map_err(|error| {
+            let help = "rebuild it; `ambit inspect` shows whether it is a component that can be read";
+            refuse("not-compiled", format!("the component of `{name}` cannot be used: {error}"), help)
+        })?;
+        let (run, functions) = match role {
+            Role::Agent => {
+                let run = exported_run(engine, &component).ok_or_else(|| {
+                    let message =
+                        format!("the component of `{name}` does not export `run` as world `ambit:agent/agent` has it");
+                    refuse("not-an-agent", message, "build the agent for the world `agent` of `ambit:agent@0.1.0`")
+                })?;
+                (Some(run), Vec::new())
+            }
+            Role::Tool => {
+                let functions = Functions::of(&component, engine.wasmtime(), &source.wasm).map_err(|error| {
+                    let message = format!("the component of `{name}` cannot be a tool: {error}");
+                    let help = "a tool's functions take and give plain values, each under a name of its own";
+                    refuse("not-a-tool", message, help)
+                })?;
+                (None, functions.into_iter().map(Arc::new).collect())
+            }
         };
-        return Err(LoadRefusal {
-            component: name.to_string(),
-            code: "import-not-granted",
-            message: format!("`{name}` imports `{import}`, which is not granted"),
-            help,
-        });
+        Ok(Self { source: source.clone(), component, grants: Arc::new(grants), labels, run, functions })
     }
-    Ok(())
+
+    /// Links it with what it is granted, of which tools are some.
+    fn linked(&self, engine: &Engine, tools: &BTreeMap<String, Part>, origin: Origin<'_>) -> Result<Unit, LoadRefusal> {
+        let Self { source, component, grants, labels, run, functions } = self;
+        let name = source.name.to_string();
+        let linker = Importer { engine, source, component, grants, tools, origin }.linker()?;
+        let pre = linker.instantiate_pre(component).map_err(|error| LoadRefusal {
+            component: name.clone(),
+            code: "import-mismatch",
+            message: format!("`{name}` imports something of another version or type: {error:#}"),
+            help: "build it against the WIT that ambit ships; `ambit inspect` lists what it imports".to_owned(),
+        })?;
+        let (grants, labels, functions) = (Arc::clone(grants), labels.clone(), functions.clone());
+        Ok(Unit { name, digest: source.digest, grants, labels, pre, run: *run, functions })
+    }
 }
 
 /// The export `run: func(input: string) -> result<string, record { code: string, message: string }>`.
@@ -301,13 +273,13 @@ pub fn is_agent(engine: &Engine, component: &Component) -> bool {
 }
 
 /// Refuses tools that can call themselves by way of others.
-fn refuse_cycles(tools: &BTreeMap<String, Unit>) -> Result<(), LoadRefusal> {
-    fn visit<'a>(name: &'a str, tools: &'a BTreeMap<String, Unit>, above: &mut Vec<&'a str>) -> Option<String> {
+fn refuse_cycles(tools: &BTreeMap<String, Part>) -> Result<(), LoadRefusal> {
+    fn visit<'a>(name: &'a str, tools: &'a BTreeMap<String, Part>, above: &mut Vec<&'a str>) -> Option<String> {
         if let Some(at) = above.iter().position(|seen| *seen == name) {
             return Some(above[at..].iter().chain([&name]).copied().collect::<Vec<_>>().join(" → "));
         }
         above.push(name);
-        let grant = tools.get(name).and_then(|unit| unit.grants.get::<ToolsGrant>(Tools::NAME));
+        let grant = tools.get(name).and_then(|part| part.grants.get::<ToolsGrant>(Tools::NAME));
         let cycle = grant.and_then(|grant| grant.names().find_map(|next| visit(next, tools, above)));
         above.pop();
         cycle

@@ -320,6 +320,14 @@ fn part(docs: &str) -> Option<String> {
     (!cleaned.is_empty()).then_some(cleaned)
 }
 
+/// The names of the interfaces that a component exports.
+pub(crate) fn exported_interfaces(wasm: &[u8]) -> Vec<String> {
+    let Some((resolve, world)) = decoded(wasm, &customs(wasm)) else { return Vec::new() };
+    let exports = resolve.worlds[world].exports.iter();
+    let interfaces = exports.filter(|(_, item)| matches!(item, WorldItem::Interface { .. }));
+    interfaces.map(|(key, _)| resolve.name_world_key(key)).collect()
+}
+
 /// The component's types with their names.
 fn decoded(wasm: &[u8], customs: &[Custom]) -> Option<(Resolve, WorldId)> {
     let mut copy = wasm.to_vec();

@@ -1,0 +1,115 @@
+//! The grant of `tools`: which tools may be called, and which of them answers which import.
+//!
+//! ```toml
+//! tools = ["search", { name = "billing", imports = ["acme:billing/refunds@1.0.0"] }]
+//! ```
+//!
+//! A tool that is named by a text alone answers every import that it exports, as far as no other granted tool does.
+
+use std::fmt;
+
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Error, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use toml::Spanned;
+
+/// The tools that a component may call.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(transparent)]
+pub struct Grant(Vec<Entry>);
+
+/// One tool of a grant.
+#[derive(Clone, Debug)]
+struct Entry {
+    /// The tool's name in the bundle.
+    name: Spanned<String>,
+    /// The imports that it answers, whoever else could: names of interfaces.
+    imports: Vec<String>,
+}
+
+impl Grant {
+    /// The tools' names.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|entry| entry.name.get_ref().as_str())
+    }
+
+    /// The tools' names, with their places.
+    pub(super) fn places(&self) -> impl Iterator<Item = &Spanned<String>> {
+        self.0.iter().map(|entry| &entry.name)
+    }
+
+    /// What the operator chose: a tool, and an import that it answers.
+    pub fn choices(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0
+            .iter()
+            .flat_map(|entry| entry.imports.iter().map(|import| (entry.name.get_ref().as_str(), import.as_str())))
+    }
+
+    /// The line of a manifest that grants a tool besides what is granted already.
+    pub fn line_with(given: Option<&Self>, tool: &str) -> String {
+        let quoted = |text: &str| format!("\"{text}\"");
+        let given = given.into_iter().flat_map(|grant| &grant.0).map(|entry| {
+            let name = quoted(entry.name.get_ref());
+            let imports: Vec<_> = entry.imports.iter().map(|import| quoted(import)).collect();
+            if imports.is_empty() { name } else { format!("{{ name = {name}, imports = [{}] }}", imports.join(", ")) }
+        });
+        format!("tools = [{}]", given.chain([quoted(tool)]).collect::<Vec<_>>().join(", "))
+    }
+
+    /// Only the tools that these names name; none when nothing is left.
+    pub(super) fn only(&self, asked: impl Fn(&str) -> bool) -> Option<Self> {
+        let entries: Vec<_> = self.0.iter().filter(|entry| asked(entry.name.get_ref())).cloned().collect();
+        (!entries.is_empty()).then_some(Self(entries))
+    }
+}
+
+/// An entry as a manifest writes it.
+enum Written {
+    Name(String),
+    Table(Table),
+}
+
+/// `{ name = "billing", imports = ["acme:billing/refunds@1.0.0"] }`
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Table {
+    name: Spanned<String>,
+    #[serde(default)]
+    imports: Vec<String>,
+}
+
+impl<'de> Deserialize<'de> for Entry {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let written = Spanned::<Written>::deserialize(deserializer)?;
+        let span = written.span();
+        Ok(match written.into_inner() {
+            Written::Name(name) => Self { name: Spanned::new(span, name), imports: Vec::new() },
+            Written::Table(Table { name, imports }) => Self { name, imports },
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for Written {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Either)
+    }
+}
+
+/// Reads a text or a table.
+struct Either;
+
+impl<'de> Visitor<'de> for Either {
+    type Value = Written;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("the name of a tool, or a table of `name` and `imports`")
+    }
+
+    fn visit_str<E: Error>(self, name: &str) -> Result<Written, E> {
+        Ok(Written::Name(name.to_owned()))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Written, A::Error> {
+        Table::deserialize(MapAccessDeserializer::new(map)).map(Written::Table)
+    }
+}
