@@ -99,6 +99,15 @@ const CASES: &[Case] = &[
         asks_without_grant: false,
     },
     Case {
+        action: "label.remove",
+        tool: ("marker", "probe-label"),
+        grant: "label = { remove = [\"confidential\"] }\nlabels = [\"confidential\"]",
+        function: "remove",
+        arguments: || json!({ "label": "confidential" }),
+        happened: |_, answer| answer["error"].is_null(),
+        asks_without_grant: false,
+    },
+    Case {
         action: "tools.call",
         tool: PROBE,
         grant: "",
@@ -147,10 +156,10 @@ impl Case {
     }
 }
 
-fn forbidding(action: &str, annotations: &str) -> String {
+fn forbidding(action: &str, annotations: &str, condition: &str) -> String {
     format!(
         "@id(\"all\") permit (principal, action, resource);\n\
-         @id(\"none-of-this\") {annotations} forbid (principal, action == Ambit::Action::\"{action}\", resource);"
+         @id(\"none-of-this\") {annotations} forbid (principal, action in Ambit::Action::\"{action}\", resource) {condition};"
     )
 }
 
@@ -176,7 +185,7 @@ fn what_is_granted_and_permitted_happens_and_leaves_an_intent_and_an_outcome() {
 fn what_a_rule_forbids_does_not_happen() {
     for case in CASES {
         let scene = case.scene();
-        scene.rules(&forbidding(case.action, ""));
+        scene.rules(&forbidding(case.action, "", ""));
         let refusal = case.refused(&scene, "denied");
         assert_eq!(refusal["rules"], json!(["none-of-this"]), "{}", case.action);
     }
@@ -189,7 +198,8 @@ fn what_no_rule_permits_does_not_happen() {
         let others: Vec<String> = ambit::capability::REGISTRY
             .iter()
             .flat_map(|row| row.actions())
-            .filter(|action| **action != case.action)
+            .map(|action| action.name)
+            .filter(|action| *action != case.action)
             .map(|action| format!("Ambit::Action::{action:?}"))
             .collect();
         scene.rules(&format!("permit (principal, action in [{}], resource);", others.join(", ")));
@@ -201,9 +211,12 @@ fn what_no_rule_permits_does_not_happen() {
 fn what_needs_a_person_does_not_happen_and_says_so() {
     for case in CASES {
         let scene = case.scene();
-        scene.rules(&forbidding(case.action, "@approval(\"finance\")"));
+        let unless = "unless { context.approvals.contains(\"finance\") }";
+        scene.rules(&forbidding(case.action, "@approval(\"finance\")", unless));
         let refusal = case.refused(&scene, "needs-approval");
-        assert_eq!(refusal["detail"], "{\"approval\":\"finance\"}", "{}", case.action);
+        let detail = refusal["detail"].as_str().unwrap();
+        assert_eq!(detail, r#"{"approval":"finance","why":"nobody is asked in this run"}"#, "{}", case.action);
+        assert_eq!(scene.records_of("ask", case.action).len(), 0, "{}", case.action);
     }
 }
 
@@ -214,7 +227,7 @@ fn a_rule_that_errors_refuses() {
         // The depth of a task is a small number: the sum overflows, and Cedar skips the rule.
         scene.rules(&format!(
             "permit (principal, action, resource);
-             forbid (principal, action == Ambit::Action::\"{}\", resource) when {{ principal.depth + 9223372036854775807 > 0 && principal.depth + 9223372036854775807 + 1 < 0 }};",
+             forbid (principal, action in Ambit::Action::\"{}\", resource) when {{ principal.depth + 9223372036854775807 > 0 && principal.depth + 9223372036854775807 + 1 < 0 }};",
             case.action
         ));
         let refusal = case.refused(&scene, "denied");
@@ -242,7 +255,7 @@ fn what_is_not_granted_is_not_there_or_refused() {
         scene.grant(&format!("[agent]\ntools = [{name:?}]"));
         let tool = format!("{name}.{}", case.function);
         let report = scene.run(&json!({ "calls": [{ "tool": tool, "arguments": (case.arguments)() }] }));
-        if name == "keeper" {
+        if ["keeper", "marker"].contains(&name) {
             assert_eq!(report["status"], "refused", "{report}");
             assert_eq!(report["error"]["code"], "import-not-granted", "{report}");
         } else {
@@ -301,7 +314,7 @@ fn tool_calls_and_their_depth_are_bounded() {
 #[test]
 fn the_guest_learns_the_number_of_the_record_and_not_the_rule() {
     let scene = Scene::probing("[agent]\ntools = [\"prober\"]");
-    scene.rules(&forbidding("tools.call", ""));
+    scene.rules(&forbidding("tools.call", "", ""));
     let answer = scene.probe("folders", &json!({}));
     let refusal = &scene.records_of("refusal", "tools.call")[0];
     assert_eq!(answer, json!({ "error": "refused", "code": "RefusalCode::Denied", "record": refusal["seq"] }));

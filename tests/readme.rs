@@ -83,6 +83,8 @@ fn the_grants_and_rules_of_the_documents_load() {
         ("fuel", "10,000,000,000".to_owned()),
         ("tool-calls", limits.tool_calls.to_string()),
         ("effects", "10,000".to_owned()),
+        ("approvals", limits.approvals.to_string()),
+        ("approvals-per-hour", limits.approvals_per_hour.to_string()),
         ("tool-depth", limits.tool_depth.to_string()),
         ("memory", format!("`\"{}MiB\"`", limits.memory >> 20)),
         ("output", format!("`\"{}MiB\"`", limits.output >> 20)),
@@ -98,13 +100,14 @@ fn the_grants_and_rules_of_the_documents_load() {
         );
     }
     let policies = document("docs/policies.md");
-    for action in ambit::capability::REGISTRY.iter().flat_map(|row| row.actions()) {
+    for action in ambit::capability::REGISTRY.iter().flat_map(|row| row.actions()).map(|action| action.name) {
         assert!(policies.contains(&format!("| `{action}` |")), "docs/policies.md does not mention {action}");
     }
     for rules in blocks(&policies, "cedar") {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("rules.cedar"), rules).unwrap();
         let dir = cap_std::fs::Dir::open_ambient_dir(folder.path(), cap_std::ambient_authority()).unwrap();
-        ambit::policy::Policy::load(&dir, folder.path(), &ambit::capability::schema()).unwrap();
+        let files = ambit::policy::rules::RuleFiles::read(&dir, folder.path()).unwrap();
+        ambit::policy::Policy::of(&files, &ambit::capability::terms(None)).unwrap();
     }
 }

@@ -108,7 +108,7 @@ fn an_unknown_key_is_shown() {
        : ^^^^^^^^^
     14 |     { host = "data/orders", guest = "/orders", access = "read" },
        `----
-     help: did you mean `filesystem`? known keys are `digest`, `filesystem`, `tools`
+     help: did you mean `filesystem`? known keys are `digest`, `labels`, `filesystem`, `tools`
     "#);
     insta::assert_snapshot!(shown("[limits]", "[limit]"), @r#"
      x unknown key `limit`
@@ -118,7 +118,7 @@ fn an_unknown_key_is_shown() {
       :  ^^^^^
     5 | fuel = 5_000_000_000 # about five seconds
       `----
-     help: did you mean `limits`? known keys are `bundle`, `limits`, `agent`, `tools`
+     help: did you mean `limits`? known keys are `bundle`, `limits`, `output`, `agent`, `tools`
     "#);
     insta::assert_snapshot!(shown("wall-time", "wall_time"), @r#"
      x unknown key `wall_time`
