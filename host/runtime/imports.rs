@@ -11,7 +11,7 @@
 //! Names fit as the component model links them: versions are the same, or compatible by Semantic Versioning. Two tools that
 //! could answer are one too many, unless the grant says which of them does.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use wasmtime::component::types::{ComponentFunc, ComponentInstance, ComponentItem};
@@ -210,8 +210,7 @@ impl Importer<'_> {
             }
             let Some(part) = self.tools.get(tool) else { continue };
             if Answering::of(tool, part, import).is_none() {
-                let mut exported: Vec<_> = part.functions.iter().filter_map(|function| function.interface()).collect();
-                exported.dedup();
+                let exported: BTreeSet<_> = part.functions.iter().filter_map(|function| function.interface()).collect();
                 let exported: Vec<_> = exported.into_iter().map(|name| format!("`{}`", quoted(name))).collect();
                 let help = format!("what `{tool}` exports: {}", exported.join(", "));
                 return Err(self.refuse("unknown-import", format!("{says}, which it does not export"), help));

@@ -74,7 +74,11 @@ fn compound() -> Vec<Value> {
     vec![
         told("echo-options", echo::echo_options(Some(None)) == Some(None), &json!({ "some": null })),
         told("echo-results", echo::echo_results(&results) == results, &json!([{ "ok": 1 }, { "err": "no" }])),
-        told("echo-tuple", echo::echo_tuple((1, "two", false)) == (1, "two".to_owned(), false), &json!([1, "two", false])),
+        told(
+            "echo-tuple",
+            echo::echo_tuple((1, "two", false)) == (1, "two".to_owned(), false),
+            &json!([1, "two", false]),
+        ),
         told("echo-record", echo::echo_record(&shape()) == shape(), &record),
         told("echo-variant", echo::echo_variant(&both) == both, &json!({ "both": [1, true] })),
         told("echo-enum", echo::echo_enum(Color::Type) == Color::Type, &json!("type")),
