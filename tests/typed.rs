@@ -129,7 +129,7 @@ fn fuel_and_calls_are_shared() {
 }
 
 const FORBIDDEN: &str = "@id(\"all\") permit (principal, action, resource);
-    @id(\"no-refunds\") forbid (principal, action == Ambit::Action::\"tools.call\", resource);";
+    @id(\"no-refunds\") forbid (principal, action in Ambit::Action::\"tools.call\", resource);";
 
 #[test]
 fn a_refusal_without_a_place_ends_the_task() {
@@ -463,7 +463,7 @@ fn a_tool_may_call_another_by_its_interface() {
     // A refusal that has no place goes up to where there is one: here, nowhere.
     scene.rules(
         "permit (principal, action, resource);
-         forbid (principal, action == Ambit::Action::\"tools.call\", resource) when { context.depth > 1 };",
+         forbid (principal, action in Ambit::Action::\"tools.call\", resource) when { context.depth > 1 };",
     );
     let report = scene.run(&Value::Null);
     assert_eq!((&report["status"], &report["error"]["code"]), (&json!("refused"), &json!("denied")), "{report}");
