@@ -261,7 +261,10 @@ impl Policy {
             ("approvals", Attribute::strings(approvals)),
         ];
         context.extend_from_slice(question.context);
-        if let Some((arguments, values)) = self.arguments.get(&resource.name).zip(question.arguments) {
+        // Arguments that no rule looks at are not put to them: not all can be, and nothing would come of it.
+        let arguments = question.arguments.and_then(|values| Some((self.arguments.get(&resource.name)?, values)));
+        let is_whole = arguments.is_none() || slice.looks;
+        if let Some((arguments, values)) = arguments.filter(|_| slice.looks) {
             context.push(("args", arguments.attribute(values)));
         }
         let context = Context::from_pairs(expressions(context)?)?;
@@ -274,7 +277,8 @@ impl Policy {
         }
         entities.push(Entity::new_no_attrs(slice.action.clone(), slice.groups.clone()));
         let entities = Entities::from_entities(entities, None)?;
-        let request = Request::new(task, slice.action.clone(), target, context, Some(&self.schema))?;
+        let schema = is_whole.then_some(&self.schema);
+        let request = Request::new(task, slice.action.clone(), target, context, schema)?;
         let response = self.authorizer.is_authorized(&request, slice.rules, &entities);
         if let Some(error) = response.diagnostics().errors().next() {
             return Ok(Decision::error(error));

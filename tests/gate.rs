@@ -101,7 +101,7 @@ const CASES: &[Case] = &[
     Case {
         action: "label.remove",
         tool: ("marker", "probe-label"),
-        grant: "label = { remove = [\"confidential\"] }\nlabels = [\"confidential\"]",
+        grant: "label = { remove = [\"confidential\"] }\nlabels = [\"confidential\"]\n[output]\naccepts = [\"confidential\"]",
         function: "remove",
         arguments: || json!({ "label": "confidential" }),
         happened: |_, answer| answer["error"].is_null(),

@@ -16,6 +16,7 @@
 
 mod support;
 
+mod approvals;
 mod architecture;
 mod command_line;
 mod compute;

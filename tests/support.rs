@@ -19,6 +19,14 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
+    pub(crate) fn of(output: std::process::Output) -> Self {
+        Self {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
     /// Standard output as JSON.
     pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("no JSON ({error}): {self:?}"))
@@ -131,21 +139,17 @@ impl Scene {
 
     /// As [`Self::ambit`], with variables.
     pub(crate) fn ambit_with(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Answer {
-        share_compiled(&cache(), &self.path("home/compiled"));
-        let output = Command::new(env!("CARGO_BIN_EXE_ambit"))
-            .current_dir(self.folder.path())
-            .env_clear()
-            .env("AMBIT_HOME", "home")
-            .envs(variables.iter().copied())
-            .args(arguments)
-            .output()
-            .unwrap();
+        let answer = Answer::of(self.command(arguments).envs(variables.iter().copied()).output().unwrap());
         share_compiled(&self.path("home/compiled"), &cache());
-        Answer {
-            code: output.status.code().unwrap_or(-1),
-            stdout: String::from_utf8(output.stdout).unwrap(),
-            stderr: String::from_utf8(output.stderr).unwrap(),
-        }
+        answer
+    }
+
+    /// The program in the scene's folder, to be run.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        share_compiled(&cache(), &self.path("home/compiled"));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ambit"));
+        command.current_dir(self.folder.path()).env_clear().env("AMBIT_HOME", "home").args(arguments);
+        command
     }
 }
 

@@ -499,3 +499,6 @@ fn milliseconds(time: Duration) -> u64 {
 fn now() -> Moment {
     Moment { wall: crate::config::wall_clock(), since_boot: crate::config::since_boot(), boot: crate::config::boot() }
 }
+
+#[cfg(test)]
+mod tests;

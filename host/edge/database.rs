@@ -17,10 +17,12 @@ use cap_std::fs::{OpenOptions, OpenOptionsExt as _};
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 use tokio::sync::oneshot;
 
-use crate::config::Home;
+use crate::config::{Home, Instant};
 
 /// How long a process waits for another one's transaction.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long is waited before the next attempt to open it.
+const PAUSE: Duration = Duration::from_millis(10);
 /// Pieces of work in one transaction, at most.
 const GROUP: usize = 1024;
 /// The layout of the tables.
@@ -180,10 +182,10 @@ impl Database {
         made.map_err(|error| DatabaseError::Open { path: path.clone(), reason: error.to_string() })?;
         let mut connection = Connection::open(&path).map_err(failed)?;
         connection.busy_timeout(PATIENCE).map_err(failed)?;
-        connection.pragma_update(None, "journal_mode", "WAL").map_err(failed)?;
+        patiently(|| connection.pragma_update(None, "journal_mode", "WAL")).map_err(failed)?;
         connection.pragma_update(None, "synchronous", "FULL").map_err(failed)?;
         connection.pragma_update(None, "foreign_keys", "ON").map_err(failed)?;
-        let found = lay_out(&mut connection).map_err(failed)?;
+        let found = patiently(|| lay_out(&mut connection)).map_err(failed)?;
         if found != VERSION {
             return Err(DatabaseError::Layout { path, found });
         }
@@ -250,6 +252,23 @@ impl Drop for Database {
             let _ = writer.join();
         }
     }
+}
+
+/// Tries again while another process is just making the file: SQLite does not wait by itself for one that changes the
+/// journal.
+fn patiently<T>(mut attempt: impl FnMut() -> rusqlite::Result<T>) -> rusqlite::Result<T> {
+    let start = Instant::now();
+    loop {
+        match attempt() {
+            Err(error) if is_busy(&error) && start.elapsed() < PATIENCE => std::thread::sleep(PAUSE),
+            result => return result,
+        }
+    }
+}
+
+fn is_busy(error: &rusqlite::Error) -> bool {
+    use rusqlite::ErrorCode::{DatabaseBusy, DatabaseLocked};
+    matches!(error.sqlite_error_code(), Some(DatabaseBusy | DatabaseLocked))
 }
 
 /// Makes the tables in a new file, adds what an older layout lacks, and gives the layout's version.

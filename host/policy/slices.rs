@@ -23,6 +23,8 @@ struct OfAction {
     others: PolicySet,
     /// About those that one names, by name.
     named: HashMap<String, PolicySet>,
+    /// Whether any of them looks at arguments of a tool.
+    looks: bool,
 }
 
 /// What one decision needs.
@@ -33,6 +35,8 @@ pub(super) struct Slice<'a> {
     pub(super) groups: &'a HashSet<EntityUid>,
     /// The rules that can apply.
     pub(super) rules: &'a PolicySet,
+    /// Whether any of them looks at arguments of a tool.
+    pub(super) looks: bool,
 }
 
 impl Slices {
@@ -55,8 +59,13 @@ impl Slices {
             sets.flat_map(PolicySet::policies).map(|rule| (rule.id().clone(), rule.clone())).collect();
         let whole = self.0.iter().map(|(name, of)| {
             let others = PolicySet::from_policies(all.values().cloned()).unwrap();
-            let whole =
-                OfAction { action: of.action.clone(), groups: of.groups.clone(), others, named: HashMap::new() };
+            let whole = OfAction {
+                action: of.action.clone(),
+                groups: of.groups.clone(),
+                others,
+                named: HashMap::new(),
+                looks: of.looks,
+            };
             (name.clone(), whole)
         });
         Self(whole.collect())
@@ -67,7 +76,7 @@ impl Slices {
         let of_function = (action == CALLS).then(|| self.0.get(&member(CALLS, resource))).flatten();
         let found = of_function.or_else(|| self.0.get(action))?;
         let rules = found.named.get(resource).unwrap_or(&found.others);
-        Some(Slice { action: &found.action, groups: &found.groups, rules })
+        Some(Slice { action: &found.action, groups: &found.groups, rules, looks: found.looks })
     }
 }
 
@@ -83,8 +92,14 @@ impl OfAction {
             PolicySet::from_policies(applies.map(|rule| (*rule).clone())).unwrap_or_default()
         };
         let named = names.iter().map(|name| (name.clone(), with(Some(name)))).collect();
-        Self { action, groups, others: with(None), named }
+        let looks = rules.iter().any(|rule| looks_at_arguments(rule));
+        Self { action, groups, others: with(None), named, looks }
     }
+}
+
+/// Whether a rule speaks of arguments; one that only quotes the word is taken for one that does.
+fn looks_at_arguments(rule: &Policy) -> bool {
+    rule.to_json().map_or(true, |json| json.to_string().contains("\"args\""))
 }
 
 /// The one resource that a rule is about, if its scope names one.
