@@ -403,6 +403,7 @@ impl Job {
             "components": components,
             "grant": self.rules.grant(),
             "policy": { "kind": kind, "digest": policy },
+            "labels": self.plan.as_ref().map(|plan| plan.root.labels.clone()).unwrap_or_default(),
             "user": self.user.as_ref().map(|user| &user.name),
             "input": input,
             "host": crate::VERSION,

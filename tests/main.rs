@@ -23,6 +23,7 @@ mod compute;
 mod files;
 mod gate;
 mod isolation;
+mod labels;
 mod linking;
 mod readme;
 mod typed;

@@ -3,11 +3,11 @@
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::audit::{line, readable};
 use super::{Context, Failure, Format, Mistake, output};
-use crate::audit::Record;
+use crate::audit::{Kind, Record};
 use crate::edge::tasks::Listed;
 
 #[derive(clap::Subcommand)]
@@ -29,7 +29,54 @@ pub(super) enum Verb {
 struct Shown {
     #[serde(rename = "summary")]
     listed: Listed,
+    labels: Vec<Origin>,
     records: Vec<Record>,
+}
+
+/// Where a label came from: the first use of each thing that gave it, in the order in which it spread.
+#[derive(Serialize)]
+struct Origin {
+    label: String,
+    /// The task or child task that it came to.
+    task: String,
+    component: String,
+    /// What it came with.
+    action: String,
+    resource: String,
+    /// The record that says so.
+    record: u64,
+}
+
+/// What an outcome says of labels.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Gained {
+    labels: Vec<String>,
+}
+
+fn origins(records: &[Record]) -> Vec<Origin> {
+    let mut origins: Vec<Origin> = Vec::new();
+    for Record { seq, entry, .. } in records.iter().filter(|r| matches!(r.entry.kind, Kind::Outcome | Kind::Start)) {
+        // What says nothing of labels is another kind of detail, or none.
+        let gained: Gained = serde_json::from_str(&entry.detail).unwrap_or_default();
+        for label in gained.labels {
+            let known = |seen: &Origin| {
+                (&seen.label, &seen.component, &seen.resource) == (&label, &entry.component, &entry.resource)
+            };
+            if !origins.iter().any(known) {
+                origins.push(Origin {
+                    label,
+                    task: entry.task.clone(),
+                    component: entry.component.clone(),
+                    action: entry.action.clone(),
+                    resource: entry.resource.clone(),
+                    record: *seq,
+                });
+            }
+        }
+    }
+    origins.sort_by(|a, b| (&a.label, a.record).cmp(&(&b.label, b.record)));
+    origins
 }
 
 pub(super) fn task(context: &Context, verb: &Verb) -> Result<ExitCode, Failure> {
@@ -51,7 +98,7 @@ pub(super) fn task(context: &Context, verb: &Verb) -> Result<ExitCode, Failure> 
                 ));
             };
             let records = readable(host.audit.records(Some(&listed.task), 0, u64::from(u32::MAX))?)?;
-            let shown = Shown { listed, records };
+            let shown = Shown { listed, labels: origins(&records), records };
             if context.format == Format::Json {
                 output::json(&shown)?;
             } else {
@@ -74,7 +121,7 @@ fn list(tasks: &[Listed]) -> Result<(), Failure> {
     Ok(())
 }
 
-fn show(Shown { listed, records }: &Shown) -> Result<(), Failure> {
+fn show(Shown { listed, labels, records }: &Shown) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "task     {}", listed.task)?;
     writeln!(out, "bundle   {} {} ({})", listed.bundle, listed.version, listed.digest)?;
@@ -84,6 +131,10 @@ fn show(Shown { listed, records }: &Shown) -> Result<(), Failure> {
     if let Some(serde_json::Value::Object(usage)) = &listed.usage {
         let usage: Vec<_> = usage.iter().map(|(key, value)| format!("{key} {value}")).collect();
         writeln!(out, "usage    {}", usage.join(", "))?;
+    }
+    for Origin { label, component, action, resource, record, .. } in labels {
+        let with = if resource.is_empty() { "the grants".to_owned() } else { format!("{action} {resource}") };
+        writeln!(out, "label    {label}: to {component} with {with} (record {record})")?;
     }
     if let Some(error) = &listed.error {
         writeln!(out, "error    {}", error["message"].as_str().unwrap_or_default())?;
