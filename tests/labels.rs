@@ -198,3 +198,52 @@ fn labels_in_manifests_are_read_strictly() {
     let answer = scene.ambit(&["run", "bundle", "--policy", "policy"]);
     assert!(answer.stderr.contains("only read accepts nothing"), "{answer:?}");
 }
+
+mod laws {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn calls() -> impl Strategy<Value = Vec<Value>> {
+        let at = |key: &str| json!({ "bucket": "", "key": key });
+        let set = json!({ "bucket": "", "key": "a", "value": "1" });
+        let file = "/data/secret.txt";
+        let known = vec![
+            read(),
+            call("keeper.set", &set),
+            call("keeper.get", &at("a")),
+            call("keeper.delete", &at("a")),
+            call("keeper.keys", &json!({ "bucket": "" })),
+            call("keeper.increment", &json!({ "bucket": "", "key": "a", "delta": 1 })),
+            call("marker.remove", &json!({ "label": "pii" })),
+            call("marker.remove", &json!({ "label": "confidential" })),
+            call("marker.read-and-remove", &json!({ "path": file, "label": "pii" })),
+            call("marker.read-and-fall", &json!({ "path": file })),
+            call("marker.nosuch", &json!({})),
+        ];
+        proptest::collection::vec(proptest::sample::select(known), 1..6)
+    }
+
+    fn labels(calls: &[Value]) -> BTreeSet<String> {
+        let marked = GRANT.replace("\"notes\" }", "\"notes\", labels = [\"pii\"] }");
+        let report = run(&scene(&marked), calls);
+        report["labels"].as_array().unwrap().iter().map(|label| label.as_str().unwrap().to_owned()).collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
+
+        /// Whatever a task does next, it carries what it carried before: the agent may take nothing off.
+        #[test]
+        fn a_task_never_carries_less_than_before(calls in calls()) {
+            let mut before = BTreeSet::new();
+            for count in 1..=calls.len() {
+                let now = labels(&calls[..count]);
+                prop_assert!(now.is_superset(&before), "{before:?} became {now:?} with {}", calls[count - 1]);
+                before = now;
+            }
+        }
+    }
+}

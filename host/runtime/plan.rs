@@ -294,3 +294,6 @@ fn refuse_cycles(tools: &BTreeMap<String, Part>) -> Result<(), LoadRefusal> {
         }),
     }
 }
+
+#[cfg(test)]
+mod tests;
