@@ -210,12 +210,12 @@ impl Effect for Write {
     }
 
     fn shown(&self) -> Result<serde_json::Value, serde_json::Error> {
-        let mut shown = serde_json::to_value(self)?;
-        if let Change::Set(value) = &self.change {
-            // A digest tells a person nothing.
-            shown["change"] = serde_json::json!({ "set": String::from_utf8_lossy(value) });
-        }
-        Ok(shown)
+        // A digest of the value, as in the record, tells a person nothing.
+        let change = match &self.change {
+            Change::Set(value) => serde_json::json!({ "set": String::from_utf8_lossy(value) }),
+            change => serde_json::to_value(change)?,
+        };
+        Ok(serde_json::json!({ "key": self.key, "change": change }))
     }
 }
 

@@ -4,7 +4,7 @@ use std::io::{IsTerminal as _, Write as _};
 use std::sync::Arc;
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
 use super::ask::Questions;
@@ -117,13 +117,16 @@ fn duration(milliseconds: u64) -> String {
 /// The operator's terminal: log lines, and a line with the current effect while a task runs.
 pub(super) struct Screen {
     bar: ProgressBar,
+    /// Whether the line is shown, while nothing is asked.
+    is_shown: bool,
     questions: Questions,
 }
 
 impl Screen {
     /// Whoever looks at this process's stderr.
     pub(super) fn audience(format: Format, questions: Questions) -> Audience {
-        let bar = if format == Format::Human && std::io::stderr().is_terminal() {
+        let is_shown = format == Format::Human && std::io::stderr().is_terminal();
+        let bar = if is_shown {
             let bar = ProgressBar::new_spinner();
             bar.set_style(
                 ProgressStyle::with_template("{spinner} {elapsed} {msg}")
@@ -134,8 +137,14 @@ impl Screen {
         } else {
             ProgressBar::hidden()
         };
-        let screen = Arc::new(Self { bar, questions });
+        let screen = Arc::new(Self { bar, is_shown, questions });
         Audience { log: Arc::clone(&screen) as _, observer: screen }
+    }
+}
+
+impl Screen {
+    fn shown(&self) -> ProgressDrawTarget {
+        if self.is_shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() }
     }
 }
 
@@ -162,13 +171,13 @@ impl Observer for Screen {
     }
 
     fn asked(&self, approval: &str) {
-        self.bar.suspend(|| self.questions.ask(approval));
         // A line that moves would be written over the question.
-        self.bar.disable_steady_tick();
+        self.bar.set_draw_target(ProgressDrawTarget::hidden());
+        self.questions.ask(approval);
     }
 
     fn answered(&self, approval: &str) {
         self.questions.settle(approval);
-        self.bar.enable_steady_tick(Duration::from_millis(100));
+        self.bar.set_draw_target(self.shown());
     }
 }

@@ -51,6 +51,29 @@ fn a_mount_is_written() {
 }
 
 #[test]
+fn a_stream_that_is_open_ends_when_the_task_gains_a_label() {
+    let world = World::new();
+    let dir = world.mounted();
+    let mut store = world.writer(1000, 10);
+    let file = store.create("file").unwrap();
+    let stream = answer(block_on(store.scope().append_via_stream(again(&file)))).unwrap();
+    let stream = store.table.get_mut(&stream).unwrap();
+    block_on(stream.blocking_write_and_flush("before".into())).unwrap();
+    store.actor.labels.gain(&["confidential".parse().unwrap()].into_iter().collect());
+    let refused: StreamResult<()> = block_on(stream.blocking_write_and_flush("after".into()));
+    assert!(matches!(refused, Err(StreamError::LastOperationFailed(_))), "{refused:?}");
+    assert!(matches!(stream.write("after".into()), Err(StreamError::Closed)));
+    assert_eq!(store.refusals(), ["filesystem.write denied"]);
+    // Neither by another stream, nor by another open: the mount does not accept the label.
+    let again = answer(block_on(store.scope().append_via_stream(again(&file))));
+    assert_eq!(again.map(drop), Err(ErrorCode::Access));
+    assert_eq!(store.write(&file, b"after", 0), Err(ErrorCode::Access));
+    assert_eq!(store.open("file", FOLLOW, OpenFlags::empty(), WRITE).unwrap_err(), ErrorCode::Access);
+    assert_eq!(store.refusals(), ["filesystem.write denied"; 3]);
+    assert_eq!(dir.read("file").unwrap(), b"before");
+}
+
+#[test]
 fn what_is_written_and_renamed_is_counted() {
     let world = World::new();
     let mut store = world.writer(100, 4);

@@ -19,6 +19,7 @@ use super::quota::{Account, Inode, Meter};
 use super::types::{Datetime, DescriptorStat, DescriptorType, ErrorCode, MetadataHashValue};
 use super::{Quota, Source};
 use crate::gate::{Actor, Gate};
+use crate::label::Labels;
 
 /// The most bytes that one call reads. Reading costs a guest next to no fuel, so the host bounds its own work.
 pub(super) const READ: usize = 64 << 10;
@@ -112,6 +113,8 @@ pub struct OpenFile {
     pub readable: bool,
     /// Whether it was opened for writing.
     pub writable: bool,
+    /// What the task carried when that was decided.
+    pub carried: Labels,
     /// The file itself.
     pub file: File,
     inode: Inode,
@@ -256,7 +259,8 @@ impl Place {
             account.hold(inode);
         }
         let Opening { read: readable, write: writable, .. } = opening;
-        Descriptor::File(Arc::new(OpenFile { mount, path, readable, writable, file, inode }))
+        let carried = mount.actor.labels.now();
+        Descriptor::File(Arc::new(OpenFile { mount, path, readable, writable, carried, file, inode }))
     }
 
     /// What the file system knows of it.
@@ -306,6 +310,12 @@ impl Place {
 }
 
 impl OpenFile {
+    /// Whether writing to it was decided on for what the task carries now. If not, it has to be opened again, and decided
+    /// on again.
+    pub fn is_decided(&self) -> bool {
+        self.mount.actor.labels.now() == self.carried
+    }
+
     /// Reads at most [`READ`] bytes; none at the end of the file.
     ///
     /// # Errors

@@ -12,7 +12,7 @@ use wasmtime_wasi::p2::{DynInputStream, DynOutputStream};
 
 use super::change::{self, At, Open, Resize, Stamp, Symlink};
 use super::descriptor::{Folder, Mounted, OpenFile, Opening, Place, READ, kind, stat};
-use super::streams::{Reader, Writer};
+use super::streams::{Reader, UNDECIDED, Writer};
 use super::types::{
     Advice, DescriptorFlags, DescriptorStat, DescriptorType, DirectoryEntry, ErrorCode, MetadataHashValue,
     NewTimestamp, OpenFlags, PathFlags,
@@ -140,6 +140,10 @@ impl Scope<'_, Filesystem> {
         if file.mount.writing.is_none() {
             let write = Write::new(operation, &file.mount, file.path.clone(), ());
             return Err(self.guard.refuse(Code::NotGranted, &write, "the mount is only read").await.into());
+        }
+        if file.writable && !file.is_decided() {
+            let write = Write::new(operation, &file.mount, file.path.clone(), ());
+            return Err(self.guard.refuse(Code::Denied, &write, UNDECIDED).await.into());
         }
         if file.writable { Ok(file) } else { Err(Failed::Code(ErrorCode::BadDescriptor)) }
     }

@@ -18,10 +18,12 @@ use super::{Source, Write, types};
 use crate::audit::{Entry, Kind, escaped};
 use crate::budget::Budget;
 use crate::gate::{Code, Denied, Effect as _, detail};
-use crate::label::Labels;
 
 /// The most bytes that one call writes.
 const WRITE: usize = 64 << 10;
+
+/// Why a file that is open for writing is closed.
+pub(super) const UNDECIDED: &str = "the task carries other labels than when the file was opened";
 
 /// Reads a file from an offset on.
 pub(super) struct Reader {
@@ -67,8 +69,6 @@ impl Pollable for Reader {
 pub(super) struct Writer {
     file: Arc<OpenFile>,
     at: At,
-    /// What the task carried when the stream was decided on.
-    labels: Labels,
     /// An error that the guest has not been told yet.
     failed: Option<StreamError>,
     closed: bool,
@@ -77,8 +77,7 @@ pub(super) struct Writer {
 impl Writer {
     /// A stream to a place in a file.
     pub(super) fn new(file: Arc<OpenFile>, at: At) -> Self {
-        let labels = file.mount.actor.labels.now();
-        Self { file, at, labels, failed: None, closed: false }
+        Self { file, at, failed: None, closed: false }
     }
 
     fn write_all(&mut self, mut bytes: &[u8]) -> Result<(), Failed> {
@@ -112,11 +111,9 @@ impl OutputStream for Writer {
         if bytes.len() > WRITE {
             return Err(StreamError::Trap(wasmtime::format_err!("more was written than `check-write` allowed")));
         }
-        if self.file.mount.actor.labels.now() != self.labels {
-            // It was decided on for a task that had touched less: the guest opens it again, and is decided on again.
+        if !self.file.is_decided() {
             self.closed = true;
-            let why = "the task carries other labels than when it began to write";
-            return Err(refused(&self.file, Code::Denied, why, Failed::Code(types::ErrorCode::Access)));
+            return Err(refused(&self.file, Code::Denied, UNDECIDED, Failed::Code(types::ErrorCode::Access)));
         }
         if let Err(failed) = self.write_all(&bytes) {
             self.closed = true;
