@@ -22,7 +22,7 @@ const TOOL: &str = r#"(component
     (func (export "refund") (param i32 i32 i32)))
   (core instance $i (instantiate $m))
   (func (export "refund") (param "amount" u32) (param "order" string)
-    (canon lift (core func $i "refund") (memory $i "memory") (realloc (func $i "realloc")))))"#;
+    (canon lift (core func $i "refund") (memory (core memory $i "memory")) (realloc (core func $i "realloc")))))"#;
 
 /// How rules say what they are about.
 #[derive(Clone, Copy)]

@@ -77,6 +77,15 @@ fn the_grants_and_rules_of_the_documents_load() {
         let read = ambit::grant::Manifest::parse(&manifest, Path::new("docs/grants.md"), &vocabulary);
         assert!(read.is_ok(), "{piece}: {:?}", read.err());
     }
+    let labels = document("docs/labels.md");
+    for piece in blocks(&labels, "toml") {
+        let read = ambit::grant::Manifest::parse(
+            &format!("bundle = \"shown\"\n{piece}"),
+            Path::new("docs/labels.md"),
+            &vocabulary,
+        );
+        assert!(read.is_ok(), "{piece}: {:?}", read.err());
+    }
     // Every limit with its default.
     let limits = ambit::grant::Limits::default();
     for (key, default) in [
@@ -103,7 +112,7 @@ fn the_grants_and_rules_of_the_documents_load() {
     for action in ambit::capability::REGISTRY.iter().flat_map(|row| row.actions()).map(|action| action.name) {
         assert!(policies.contains(&format!("| `{action}` |")), "docs/policies.md does not mention {action}");
     }
-    for rules in blocks(&policies, "cedar") {
+    for rules in blocks(&policies, "cedar").into_iter().chain(blocks(&labels, "cedar")) {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("rules.cedar"), rules).unwrap();
         let dir = cap_std::fs::Dir::open_ambient_dir(folder.path(), cap_std::ambient_authority()).unwrap();

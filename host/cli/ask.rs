@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::termios::QueueSelector;
 
 use super::approvals::{describe, until};
 use super::run::Approvals as How;
@@ -102,6 +103,8 @@ fn answer(name: &str, settled: &AtomicBool) -> Option<Verdict> {
     if !stdin.is_terminal() {
         return None;
     }
+    // What was typed before the question was shown is no answer to it. A terminal that cannot be emptied is asked nothing.
+    rustix::termios::tcflush(&stdin, QueueSelector::IFlush).ok()?;
     loop {
         let mut stderr = std::io::stderr();
         let _ = write!(stderr, "{name}, may it do this, once? [y/n] ").and_then(|()| stderr.flush());
