@@ -8,8 +8,9 @@
 //! - [`front`] is where tasks come from; [`runtime`] turns bundle and grant into linkers and stores, and runs them;
 //! - [`engine`] compiles components; [`tool`] says what functions they export and speaks JSON with them;
 //! - [`capability`] holds one module for each kind of power, and the registry of them;
-//! - [`gate`] decides on every effect, with [`policy`] and [`budget`], records it in the [`audit`] log, and only then hands
-//!   out the permit that functions in [`edge`] take;
+//! - [`gate`] decides on every effect, with [`policy`], [`budget`] and, where rules ask for them, people ([`approval`],
+//!   [`people`]), records it in the [`audit`] log, and only then hands out the permit that functions in [`edge`] take;
+//! - [`label`] marks data, and what has touched it;
 //! - [`recorder`] stands at the import border; [`task`] names tasks and keeps their clocks; [`config`] holds what the host
 //!   takes from the machine.
 

@@ -12,6 +12,7 @@ use super::{Context, Failure, Format, output};
 use crate::bundle::{ComponentSource, open_folder};
 use crate::capability::{REGISTRY, Registered};
 use crate::grant::{GRANT_FILE, Manifest};
+use crate::label::Labels;
 use crate::manifest::Sections;
 use crate::runtime::plan::LoadRefusal;
 
@@ -34,6 +35,8 @@ struct Findings {
     policy: &'static str,
     powers: Vec<Power>,
     pins: Vec<Pin>,
+    /// The labels that a task's result may carry.
+    output: Labels,
     refused: Option<Refused>,
 }
 
@@ -53,6 +56,8 @@ struct Pin {
     component: String,
     digest: String,
     pinned: bool,
+    /// What whatever it gives is labelled with.
+    labels: Labels,
 }
 
 /// Why the bundle would not run.
@@ -83,6 +88,7 @@ pub(super) fn check(context: &Context, arguments: &Arguments) -> Result<ExitCode
         policy: if policy.is_built_in() { "built-in: permits what the grant covers" } else { "rules" },
         powers: bundle.components().flat_map(|component| powers(component, manifest)).collect(),
         pins: bundle.components().map(|component| standing_of_pin(component, manifest)).collect(),
+        output: manifest.output.clone(),
         refused,
     };
     let told = if context.format == Format::Json { output::json(&findings) } else { show(&findings) };
@@ -115,8 +121,13 @@ fn compared(row: &dyn Registered, component: &ComponentSource, granted: &Section
 }
 
 fn standing_of_pin(component: &ComponentSource, manifest: &Manifest) -> Pin {
-    let pin = manifest.component(&component.name).and_then(|grant| grant.digest.as_ref());
-    Pin { component: component.name.to_string(), digest: component.digest.to_string(), pinned: pin.is_some() }
+    let grant = manifest.component(&component.name);
+    Pin {
+        component: component.name.to_string(),
+        digest: component.digest.to_string(),
+        pinned: grant.is_some_and(|grant| grant.digest.is_some()),
+        labels: grant.map(|grant| grant.labels.clone()).unwrap_or_default(),
+    }
 }
 
 /// Writes the digests of all components into the grant manifest.
@@ -142,6 +153,9 @@ fn show(findings: &Findings) -> Result<(), Failure> {
     writeln!(out, "policy  {}", findings.policy)?;
     for pin in &findings.pins {
         writeln!(out, "\n{}  {}{}", pin.component, pin.digest, if pin.pinned { " (pinned)" } else { "" })?;
+        if !pin.labels.is_empty() {
+            writeln!(out, "  what it gives is labelled {}", pin.labels)?;
+        }
         let mut any = false;
         for power in findings.powers.iter().filter(|power| power.component == pin.component) {
             any = true;
@@ -160,6 +174,9 @@ fn show(findings: &Findings) -> Result<(), Failure> {
         if !any {
             writeln!(out, "  nothing is requested and nothing granted")?;
         }
+    }
+    if !findings.output.is_empty() {
+        writeln!(out, "\nthe result may carry {}", findings.output)?;
     }
     match &findings.refused {
         None => writeln!(out, "\nit would run")?,
