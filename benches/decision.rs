@@ -87,7 +87,7 @@ fn decisions(criterion: &mut Criterion) {
             let policy = policy(&function, rules, scope);
             assert!(matches!(policy.judge(&question), Decision::Allow { .. }));
             group.bench_function(format!("{rules} rules"), |bencher| {
-                bencher.iter(|| policy.judge(black_box(&question)))
+                bencher.iter(|| policy.judge(black_box(&question)));
             });
         }
         group.finish();

@@ -200,7 +200,8 @@ impl Policy {
     ) -> Self {
         let approvable = rules.iter().filter_map(|rule| Some((rule.policy.id().clone(), rule.approvable.clone()?)));
         let approvable = approvable.collect();
-        let slices = Slices::of(&schema, rules.into_iter().map(|rule| rule.policy).collect());
+        let rules: Vec<_> = rules.into_iter().map(|rule| rule.policy).collect();
+        let slices = Slices::of(&schema, &rules);
         let kinds = schema.entity_types().map(|kind| (kind.basename().to_owned(), kind.clone())).collect();
         Self { slices, arguments, approvable, schema, kinds, authorizer: Authorizer::new(), digest, built_in }
     }

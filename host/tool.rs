@@ -266,6 +266,7 @@ pub fn imports(component: &Component, engine: &Engine) -> Vec<String> {
 /// # Errors
 ///
 /// What keeps it from being any tool's, or the first difference.
+#[expect(clippy::result_large_err, reason = "made once, where a component is refused")]
 pub fn match_import(
     (importer, imported): (&str, &ComponentFunc),
     (exporter, exported): (&str, &Function),

@@ -207,7 +207,8 @@ fn no_answer_is_a_no() {
 
 #[test]
 fn what_changes_while_it_waits_voids_it() {
-    let changes: [(&str, fn(&Scene), &str); 4] = [
+    type Change = (&'static str, fn(&Scene), &'static str);
+    let changes: [Change; 4] = [
         ("other rules", |scene| scene.rules(&format!("{}// more", rules(""))), "the rules were changed"),
         ("rules that forbid", |scene| scene.rules("forbid (principal, action, resource);"), "the rules were changed"),
         ("other grants", |scene| scene.grant(&format!("{GRANT}# more")), "the grants were changed"),

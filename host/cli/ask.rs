@@ -36,11 +36,8 @@ impl Questions {
     /// Shows a question, and takes the answer here if that is wanted.
     pub(super) fn ask(&self, id: &str) {
         let mut stderr = std::io::stderr();
-        let approval = match self.approvals.find(id) {
-            Ok(Some(approval)) => approval,
-            // Nobody can be shown what cannot be read: the deadline will pass.
-            Ok(None) | Err(_) => return,
-        };
+        // Nobody can be shown what cannot be read: the deadline will pass.
+        let Ok(Some(approval)) = self.approvals.find(id) else { return };
         // Nobody may look; the question stands all the same.
         let _ = writeln!(stderr, "\n{}", describe(&approval));
         match (&self.how, &self.who) {

@@ -256,6 +256,7 @@ impl Drop for Database {
 
 /// Tries again while another process is just making the file: SQLite does not wait by itself for one that changes the
 /// journal.
+#[expect(clippy::disallowed_methods, reason = "nothing else runs on this thread while the database is opened")]
 fn patiently<T>(mut attempt: impl FnMut() -> rusqlite::Result<T>) -> rusqlite::Result<T> {
     let start = Instant::now();
     loop {

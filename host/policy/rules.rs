@@ -188,7 +188,7 @@ impl Reader<'_> {
             result.validation_warnings().any(|warning| matches!(warning, ValidationWarning::ImpossiblePolicy(_)));
         if impossible && !self.arguments.is_empty() {
             let message = format!("the rule `{}` can never apply: its conditions exclude each other", policy.id());
-            return Err(ManifestError::at(source, span_of(source, &policy.id().to_string()), &message, None));
+            return Err(ManifestError::at(source, span_of(source, policy.id().as_ref()), &message, None));
         }
         Ok(Some(Rule { policy: policy.clone(), approvable }))
     }
@@ -218,7 +218,7 @@ impl Reader<'_> {
         };
         for action in named {
             let name: &str = action.id().as_ref();
-            let span = span_of(source, &format!("{:?}", name));
+            let span = span_of(source, &format!("{name:?}"));
             if exactly && name == CALLS && self.terms.functions.is_some() {
                 let message = format!("`{CALLS}` is the group of all tools' functions: nothing is ever equal to it");
                 let help = format!("write `action in {action}`, or name one function: `action == {}`", self.example());

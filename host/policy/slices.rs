@@ -40,7 +40,7 @@ pub(super) struct Slice<'a> {
 }
 
 impl Slices {
-    pub(super) fn of(schema: &Schema, rules: Vec<Policy>) -> Self {
+    pub(super) fn of(schema: &Schema, rules: &[Policy]) -> Self {
         // The schema was made here, and Cedar has read it: its actions can be told.
         let hierarchy = schema.action_entities().unwrap_or_else(|_| Entities::empty());
         let actions = schema.actions().map(|action| {

@@ -92,6 +92,7 @@ pub struct Side<'a> {
 /// # Errors
 ///
 /// The first difference, in the order of WIT.
+#[expect(clippy::result_large_err, reason = "made once, where a component is refused")]
 pub fn compare(own: Side<'_>, theirs: Side<'_>, allowance: &mut Allowance) -> Result<(), Difference> {
     let (importer, exporter) = (format!("`{}`", own.component), format!("`{}`", theirs.component));
     let names = |side: &Side<'_>| side.parameters.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();

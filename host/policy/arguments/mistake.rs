@@ -122,7 +122,8 @@ fn written(path: &[&str]) -> String {
     for step in path {
         let is_word =
             step.bytes().all(|byte| byte.is_ascii_alphanumeric()) && !step.starts_with(|c: char| c.is_ascii_digit());
-        text += &if is_word { format!(".{step}") } else { format!("[\"{step}\"]") };
+        let step = if is_word { format!(".{step}") } else { format!("[\"{step}\"]") };
+        text.push_str(&step);
     }
     quoted(&text)
 }

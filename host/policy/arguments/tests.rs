@@ -1,5 +1,7 @@
 //! Types and values of arguments, put before Cedar itself.
 
+use std::fmt::Write as _;
+
 use std::str::FromStr as _;
 
 use cedar_policy::{
@@ -132,7 +134,8 @@ fn what_is_left_out_is_said() {
 fn types_that_share_parts_are_bounded() {
     let mut definitions = "(type $t0 (tuple u8 f32))".to_owned();
     for level in 1..=12 {
-        definitions += &format!("(type $t{level} (tuple $t{} $t{}))", level - 1, level - 1);
+        let half = format!("$t{}", level - 1);
+        write!(definitions, "(type $t{level} (tuple {half} {half}))").unwrap();
     }
     let (large, small) = (type_of(&definitions, "$t12"), type_of("", "string"));
     let args = described(&[("before", small.clone()), ("large", large), ("after", small)]);
@@ -145,7 +148,7 @@ fn the_deepest_types_are_decided_on_the_stack_of_a_decision() {
     let mut definitions = "(type $t0 (option u8))".to_owned();
     let mut value = Val::Option(Some(Box::new(Val::U8(7))));
     for level in 1..23 {
-        definitions += &format!("(type $t{level} (option $t{}))", level - 1);
+        write!(definitions, "(type $t{level} (option $t{}))", level - 1).unwrap();
         value = Val::Option(Some(Box::new(value)));
     }
     let args = described(&[("a", type_of(&definitions, "$t22"))]);
@@ -321,8 +324,9 @@ fn is_too_large(value: &Val) -> bool {
         Val::List(items) | Val::FixedLengthList(items) | Val::Tuple(items) => items.iter().any(is_too_large),
         Val::Record(fields) => fields.iter().any(|(_, value)| is_too_large(value)),
         Val::Map(entries) => entries.iter().any(|(key, value)| is_too_large(key) || is_too_large(value)),
-        Val::Variant(_, Some(value)) | Val::Option(Some(value)) => is_too_large(value),
-        Val::Result(Ok(Some(value)) | Err(Some(value))) => is_too_large(value),
+        Val::Variant(_, Some(value)) | Val::Option(Some(value)) | Val::Result(Ok(Some(value)) | Err(Some(value))) => {
+            is_too_large(value)
+        }
         _ => false,
     }
 }

@@ -75,7 +75,8 @@ proptest! {
             let (given, asked) = (row.given(&manifest.agent.sections), row.asked(&bundle.agent.requests));
             let mut left = row.given(&effective);
             let mut both: Vec<_> = given.into_iter().filter(|power| asked.contains(power)).collect();
-            (left.sort(), both.sort());
+            left.sort();
+            both.sort();
             prop_assert_eq!(left, both, "{}", row.key());
             prop_assert!(!effective.has(row.key()) || (manifest.agent.sections.has(row.key()) && bundle.agent.requests.has(row.key())));
         }

@@ -1,5 +1,7 @@
 //! Two components each, one that imports a function and one that exports it.
 
+use std::fmt::Write as _;
+
 use wasmtime::component::Type;
 use wasmtime::component::types::ComponentItem;
 
@@ -20,6 +22,7 @@ fn function(definitions: &str, ty: &str) -> Signature {
     (function.params().map(|(name, ty)| (name.to_owned(), ty)).collect(), function.results().next())
 }
 
+#[expect(clippy::result_large_err, reason = "as what is tested")]
 fn compared(own: &Signature, theirs: &Signature, allowance: &mut Allowance) -> Result<(), Difference> {
     let own = Side { component: "agent", parameters: &own.0, result: own.1.as_ref() };
     let theirs = Side { component: "billing", parameters: &theirs.0, result: theirs.1.as_ref() };
@@ -146,7 +149,8 @@ fn comparing_ends() {
     // Each is twice the one before: written out, the last has 65,536 parts.
     let mut doubling = "(type $t0 (tuple u8 u8))".to_owned();
     for level in 1..16 {
-        doubling.push_str(&format!("(type $t{level} (tuple $t{} $t{}))", level - 1, level - 1));
+        let half = format!("$t{}", level - 1);
+        write!(doubling, "(type $t{level} (tuple {half} {half}))").unwrap();
     }
     let large = function(&doubling, "(param \"p\" $t15)");
     assert_eq!(compared(&large, &large, &mut Allowance::default()), Err(Difference::TooLarge));
