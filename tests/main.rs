@@ -23,6 +23,7 @@ mod files;
 mod gate;
 mod isolation;
 mod linking;
+mod policies;
 mod readme;
 mod typed;
 mod values;
