@@ -264,7 +264,8 @@ mod slicing {
 #[test]
 fn it_is_known_where_each_rule_stands() {
     // What looks like the second rule stands in a comment before it.
-    let second = "permit (principal, action, resource)\nwhen { context.size > 1 }; // ;";
+    let second =
+        "permit (principal, action == Ambit::Action::\"tools.call\", resource)\nwhen { context.size > 1 }; // ;";
     let text = format!("// First.\n\n@id(\"one\")\n{ALL_BUT_ID}\n")
         + &format!("// {}\n  {second}\n@id(\"three\") {ALL_BUT_ID}", second.lines().next().unwrap());
     let policy = policy(&text).unwrap();

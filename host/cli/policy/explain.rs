@@ -13,8 +13,8 @@ use super::cases::Cases;
 use super::supposed::{Subject, Supposed, TIME_HELP, Unfit, Used, Verdict, Word, time};
 use super::{Paint, refused};
 use crate::bundle::ComponentName;
-use crate::capability::tools::{Call, Grant as ToolsGrant, Tools};
 use crate::capability::Capability as _;
+use crate::capability::tools::{Call, Grant as ToolsGrant, Tools};
 use crate::cli::load::Loaded;
 use crate::cli::{Context, Failure, Format, Mistake, answered, output};
 use crate::front::Host;
@@ -267,7 +267,10 @@ fn entry(supposed: &Supposed, subject: &Subject<'_>, loaded: &Loaded) -> Entry {
         ComponentName::Tool(tool) => format!("[tools.{tool}]"),
     };
     let at = granted.span(key).map(|span| span.start);
-    let line = |at: usize| source.text().lines().nth(source.line(at) - 1).unwrap_or_default().trim().to_owned();
+    let line = |at: usize| {
+        let line = source.text().lines().nth(source.line(at) - 1).unwrap_or_default().trim();
+        if line.ends_with(['[', '{', ',']) { format!("{line} …") } else { line.to_owned() }
+    };
     let covers = |sections: &Sections| row.find(sections, &supposed.action, &supposed.resource).is_some();
     let help = if covers(&effective) {
         None
