@@ -245,10 +245,15 @@ fn what_is_explained_is_what_happens() {
 #[test]
 fn requests_that_say_too_little_are_mistakes() {
     let scene = scene();
+    cases(&scene, &[(&SHORT.replace("last", "lsat"), "decision = \"allow\"")]);
     for (request, what) in [
         (&[][..], "it is not said what would be done"),
         (&["--action", "clock.sleep"][..], "--resource"),
-        (&["--tool", "quote.lines", "--args", "{"][..], "not JSON"),
+        (&["--tool", "quote.lines", "--args", "{"][..], "`--args` does not fit: the arguments are not JSON"),
+        (&["--tool", "quote.line"][..], "`--tool` does not fit"),
+        (&["--tool", "quote.lines", "--component", "quot"][..], "did you mean `quote`?"),
+        (&["--case", "nosuch"][..], "the cases are `case 0`"),
+        (&["--case", "case 0"][..], "cases.toml:6:"),
         (&["--tool", "quote.lines", "--args", "{\"file\":\"\",\"file\":\"\"}"][..], "JSON"),
         (&["--action", "clock.sleep", "--resource", "monotonic", "--context", "[]"][..], "`--context` cannot be read"),
         (&["--tool", "quote.lines", "--case", "x"][..], "cannot be used with"),

@@ -40,11 +40,11 @@ pub(super) enum Verb {
     Explain(Box<explain::Arguments>),
 }
 
-pub(super) fn policy(context: &Context, verb: Verb) -> Result<ExitCode, Failure> {
+pub(super) fn policy(context: &Context, verb: &Verb) -> Result<ExitCode, Failure> {
     match verb {
-        Verb::Schema { bundle, policy } => schema(context, &bundle, &policy),
-        Verb::Test(arguments) => test::test(context, &arguments),
-        Verb::Explain(arguments) => explain::explain(context, &arguments),
+        Verb::Schema { bundle, policy } => schema(context, bundle, policy),
+        Verb::Test(arguments) => test::test(context, arguments),
+        Verb::Explain(arguments) => explain::explain(context, arguments),
     }
 }
 

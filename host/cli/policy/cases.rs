@@ -63,7 +63,7 @@ pub(super) struct Cases {
 }
 
 /// One case.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Case {
     pub(super) name: String,
     pub(super) supposed: Supposed,
@@ -76,7 +76,7 @@ pub(super) struct Case {
 }
 
 /// What a case expects. What it does not say can be anything.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Expected {
     pub(super) decision: Word,
     /// The rules that determine the decision: these and no others.

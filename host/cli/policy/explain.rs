@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::cases::Cases;
+use super::cases::{Case, Cases};
 use super::supposed::{Subject, Supposed, TIME_HELP, Unfit, Used, Verdict, Word, time};
 use super::{Paint, refused};
 use crate::bundle::ComponentName;
@@ -148,17 +148,22 @@ impl From<&Ask> for Asked {
 
 pub(super) fn explain(context: &Context, arguments: &Arguments) -> Result<ExitCode, Failure> {
     let host = context.host()?;
-    let supposed = match &arguments.case {
-        Some(name) => of_case(arguments, name)?,
+    let case = arguments.case.as_ref().map(|name| find(arguments, name)).transpose()?;
+    let supposed = match &case {
+        Some(case) => case.supposed.clone(),
         None => arguments.supposed(&host)?,
+    };
+    let unfit = |error| match &case {
+        Some(case) => Failure::from(case.unfit(error)),
+        None => arguments.request.mistaken(error),
     };
     let loaded = Loaded::open(&host, &arguments.bundle, &arguments.policy)?;
     let plan = match &loaded.plan {
         Ok(plan) => plan,
         Err(refusal) => return refused(context, refusal),
     };
-    let verdict = supposed.judge(&loaded, plan).map_err(mistaken)?;
-    let subject = supposed.subject(&loaded.bundle).map_err(mistaken)?;
+    let verdict = supposed.judge(&loaded, plan).map_err(unfit)?;
+    let subject = supposed.subject(&loaded.bundle).map_err(unfit)?;
     let rules = verdict.rules().iter().filter_map(|name| Some((name, loaded.policy.rules().get(name)?)));
     let rules =
         rules.map(|(name, rule)| Rule { name: name.clone(), place: rule.place(), text: rule.text().to_owned() });
@@ -179,23 +184,26 @@ pub(super) fn explain(context: &Context, arguments: &Arguments) -> Result<ExitCo
     answered(told, ExitCode::SUCCESS)
 }
 
-/// The request of a case.
-fn of_case(arguments: &Arguments, name: &str) -> Result<Supposed, Failure> {
-    let files = Cases::read(&arguments.policy)?;
-    let cases = || files.iter().flat_map(|file| &file.cases);
-    match cases().find(|case| case.name == name) {
-        Some(case) => Ok(case.supposed.clone()),
+/// The case of that name.
+fn find(arguments: &Arguments, name: &str) -> Result<Case, Failure> {
+    let cases: Vec<Case> = Cases::read(&arguments.policy)?.into_iter().flat_map(|file| file.cases).collect();
+    match cases.iter().find(|case| case.name == name) {
+        Some(case) => Ok(case.clone()),
         None => {
-            let names: Vec<String> = cases().map(|case| format!("`{}`", output::printable(&case.name))).collect();
+            let names: Vec<String> = cases.iter().map(|case| format!("`{}`", output::printable(&case.name))).collect();
             let message = format!("there is no case `{}`", output::printable(name));
             Err(Mistake::failure(message, format!("the cases are {}", names.join(", "))))
         }
     }
 }
 
-/// What makes no sense about a request, in the words of the command line.
-fn mistaken(Unfit { part, message, help }: Unfit) -> Failure {
-    Mistake::failure(message, help.unwrap_or_else(|| format!("look at `--{part}`")))
+impl Request {
+    /// What makes no sense about it, in the words of the command line.
+    fn mistaken(&self, Unfit { part, message, help }: Unfit) -> Failure {
+        let option = if part == "resource" && self.tool.is_some() { "tool" } else { part };
+        let message = format!("`--{option}` does not fit: {}", output::printable(&message));
+        Mistake::failure(message, help.unwrap_or_else(|| "`ambit policy schema` shows what fits".to_owned()))
+    }
 }
 
 impl Arguments {
