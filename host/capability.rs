@@ -31,8 +31,10 @@ use toml::Spanned;
 use toml::de::DeValue;
 use wasmtime::component::{HasData, Linker, ResourceTable};
 
-use crate::gate::{Actor, Denied, Gate, Guard};
+use crate::gate::{Actor, Denied, Effect, Gate, Guard};
+use crate::label::Labels;
 use crate::manifest::{Section, Sections};
+use crate::policy::Resource;
 use crate::policy::schema::{Action, Terms};
 use crate::recorder::Border;
 use crate::task::Seeds;
@@ -96,6 +98,8 @@ pub trait Capability: Sized + Send + Sync + 'static {
     fn reason(request: &Self::Request) -> &str;
     /// The part of the grant that was asked for; none when nothing is left.
     fn narrow(grant: &Self::Grant, request: &Self::Request) -> Option<Self::Grant>;
+    /// What one of [`Self::ACTIONS`] on the resource of that name would act on; none when the grant does not cover it.
+    fn find(grant: &Self::Grant, action: &str, resource: &str) -> Option<Target>;
     /// What stands in a store when it is not granted; some where [`Self::POWERLESS`], else none.
     fn powerless(_setting: &Setting<'_>) -> Option<Self::State> {
         None
@@ -110,6 +114,27 @@ pub trait Capability: Sized + Send + Sync + 'static {
     /// # Errors
     /// When an interface is defined twice, which is a bug.
     fn link(linker: &mut Linker<TaskState>) -> wasmtime::Result<()>;
+}
+
+/// What an effect that a grant covers acts on.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// It, as rules see it.
+    pub resource: Resource,
+    /// The labels that may go there; none when nothing leaves the task by it.
+    pub accepts: Option<Labels>,
+}
+
+impl Target {
+    /// Asks an effect what the gate would ask it; none when the grant does not cover it.
+    fn of<E: Effect>(effect: &E, grant: &E::Grant) -> Option<Self> {
+        effect.covered(grant).then(|| Self { resource: effect.resource(), accepts: effect.accepts(grant) })
+    }
+
+    /// This, if it has that name: for capabilities whose effects all act on one thing.
+    fn named(self, name: &str) -> Option<Self> {
+        (self.resource.name == name).then_some(self)
+    }
 }
 
 /// A section that may name tools.
@@ -306,6 +331,8 @@ pub trait Registered: Section {
     fn reason<'a>(&self, requests: &'a Sections) -> &'a str;
     /// [`Capability::narrow`], for a whole component.
     fn narrow(&self, grants: &Sections, requests: &Sections) -> Option<Arc<dyn Any + Send + Sync>>;
+    /// [`Capability::find`].
+    fn find(&self, grants: &Sections, action: &str, resource: &str) -> Option<Target>;
     /// [`Capability::open`] where it is granted, [`Capability::powerless`] where not.
     fn open<'a>(
         &'a self,
@@ -386,6 +413,10 @@ impl<C: Capability> Registered for Row<C> {
         let grant = grants.get::<C::Grant>(C::NAME)?;
         let request = requests.get::<C::Request>(C::NAME)?;
         C::narrow(grant, request).map(|grant| Arc::new(grant) as Arc<dyn Any + Send + Sync>)
+    }
+
+    fn find(&self, grants: &Sections, action: &str, resource: &str) -> Option<Target> {
+        C::find(grants.get::<C::Grant>(C::NAME)?, action, resource)
     }
 
     fn open<'a>(

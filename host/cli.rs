@@ -21,6 +21,7 @@ mod check;
 mod inspect;
 mod load;
 mod output;
+mod policy;
 mod run;
 mod task;
 
@@ -75,6 +76,9 @@ enum Verb {
     /// List, show and answer what tasks ask people for
     #[command(subcommand)]
     Approvals(approvals::Verb),
+    /// Print what rules can speak of, test rules, or explain one decision
+    #[command(subcommand)]
+    Policy(policy::Verb),
     /// Show or verify the audit log
     #[command(subcommand)]
     Audit(audit::Verb),
@@ -196,6 +200,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::Call(arguments) => call::call(&context, arguments),
         Verb::Task(verb) => task::task(&context, &verb),
         Verb::Approvals(verb) => approvals::approvals(&context, &verb),
+        Verb::Policy(verb) => policy::policy(&context, &verb),
         Verb::Audit(verb) => audit::audit(&context, &verb),
         Verb::Completions { shell } => completions(shell),
         Verb::Compile => return compile(),

@@ -89,6 +89,18 @@ impl Source {
     }
 }
 
+impl Source {
+    /// The number of the line on which a byte of the text stands, from 1.
+    pub(crate) fn line(&self, at: usize) -> usize {
+        1 + self.text().bytes().take(at).filter(|byte| *byte == b'\n').count()
+    }
+
+    /// `policies/desk/grants.toml:9`: a place as people are told it.
+    pub(crate) fn place(&self, at: usize) -> String {
+        format!("{}:{}", harmless(&self.path().to_string_lossy()), self.line(at))
+    }
+}
+
 impl fmt::Debug for Source {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_tuple("Source").field(&self.0.path).finish()

@@ -27,7 +27,7 @@ mod value;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use cedar_policy::{
@@ -39,7 +39,7 @@ pub use self::value::{Attribute, ValueError};
 use wasmtime::component::Val;
 
 use self::arguments::RecordType;
-use self::rules::{Approvable, Rule};
+use self::rules::{Approvable, Rule, Written};
 use self::slices::Slices;
 use crate::bundle::Digest;
 use crate::label::Labels;
@@ -181,6 +181,8 @@ pub struct Policy {
     slices: Slices,
     /// The types of the tools' arguments, by `<tool>.<function>`.
     arguments: HashMap<String, RecordType>,
+    /// Where rules stand, by name.
+    written: BTreeMap<String, Written>,
     /// What rules say of approvals, by name.
     approvable: HashMap<PolicyId, Approvable>,
     schema: Schema,
@@ -200,10 +202,11 @@ impl Policy {
     ) -> Self {
         let approvable = rules.iter().filter_map(|rule| Some((rule.policy.id().clone(), rule.approvable.clone()?)));
         let approvable = approvable.collect();
+        let written = rules.iter().map(|rule| (rule.policy.id().to_string(), rule.written.clone())).collect();
         let rules: Vec<_> = rules.into_iter().map(|rule| rule.policy).collect();
         let slices = Slices::of(&schema, &rules);
         let kinds = schema.entity_types().map(|kind| (kind.basename().to_owned(), kind.clone())).collect();
-        Self { slices, arguments, approvable, schema, kinds, authorizer: Authorizer::new(), digest, built_in }
+        Self { slices, arguments, written, approvable, schema, kinds, authorizer: Authorizer::new(), digest, built_in }
     }
 
     /// The digest of the text of all rules.
@@ -214,6 +217,11 @@ impl Policy {
     /// Whether this is the policy that stands where the operator wrote none.
     pub fn is_built_in(&self) -> bool {
         self.built_in
+    }
+
+    /// The rules' names, and where each stands.
+    pub fn rules(&self) -> &BTreeMap<String, Written> {
+        &self.written
     }
 
     /// What do the rules say to this, without anybody's approval?

@@ -36,6 +36,8 @@ fn help_says_what_there_is() {
     assert_shown!(scene.ambit(&["--help"]));
     assert_shown!(scene.ambit(&["run", "--help"]));
     assert_shown!(scene.ambit(&["--version"]));
+    assert_shown!(scene.ambit(&["policy", "test", "--help"]));
+    assert_shown!(scene.ambit(&["policy", "explain", "--help"]));
 }
 
 #[test]

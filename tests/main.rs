@@ -25,6 +25,7 @@ mod gate;
 mod isolation;
 mod labels;
 mod linking;
+mod policies;
 mod readme;
 mod typed;
 mod values;

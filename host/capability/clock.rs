@@ -13,7 +13,7 @@ use wasmtime_wasi::p2::bindings::clocks::wall_clock::{self, Datetime};
 use wasmtime_wasi::p2::{DynPollable, Pollable, subscribe};
 
 use super::switch::{Granted, Request};
-use super::{Capability, Lens, OpenError, Scope, Setting, TaskState};
+use super::{Capability, Lens, OpenError, Scope, Setting, Target, TaskState};
 use crate::gate::{Denied, Durability, Effect, Failure, Guard};
 use crate::policy::schema::Action;
 use crate::policy::{Attribute, Resource};
@@ -96,6 +96,10 @@ impl Capability for Clock {
 
     fn narrow(grant: &Granted, _request: &Request) -> Option<Granted> {
         Some(*grant)
+    }
+
+    fn find(grant: &Granted, _action: &str, resource: &str) -> Option<Target> {
+        Target::of(&Sleep { milliseconds: 0 }, grant)?.named(resource)
     }
 
     fn powerless(_setting: &Setting<'_>) -> Option<Source> {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use wasmtime::component::Linker;
 use wasmtime_wasi::p2::bindings::cli::environment;
 
-use super::{Capability, Lens, OpenError, Scope, Setting, TaskState};
+use super::{Capability, Lens, OpenError, Scope, Setting, Target, TaskState};
 use crate::gate::{Durability, Effect, Guard, Permit};
 use crate::policy::Resource;
 use crate::policy::schema::Action;
@@ -119,6 +119,10 @@ impl Capability for Env {
             grant.arguments.clear();
         }
         (!grant.set.is_empty() || !grant.inherit.is_empty() || !grant.arguments.is_empty()).then_some(grant)
+    }
+
+    fn find(grant: &Grant, _action: &str, resource: &str) -> Option<Target> {
+        Target::of(&Read { name: resource.to_owned() }, grant)
     }
 
     fn powerless(_setting: &Setting<'_>) -> Option<Opened> {

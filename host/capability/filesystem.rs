@@ -48,7 +48,7 @@ use serde::Serialize;
 use wasmtime::component::Linker;
 
 use self::descriptor::{Mounted, Writing};
-use super::{Capability, Lens, OpenError, Setting, TaskState};
+use super::{Capability, Lens, OpenError, Setting, Target, TaskState};
 use crate::gate::{Actor, Durability, Effect, Gate, Guard, Permit};
 use crate::label::Labels;
 use crate::manifest::GuestPath;
@@ -137,6 +137,10 @@ pub struct Source {
 }
 
 impl Source {
+    fn of(mount: &Granted) -> Self {
+        Self { guest: mount.guest.clone(), host: mount.host.clone(), access: mount.access() }
+    }
+
     fn resource(&self) -> Resource {
         Resource::new("Mount", self.guest.as_str())
             .with("host", Attribute::String(self.host.to_string_lossy().into_owned()))
@@ -242,6 +246,14 @@ impl Capability for Filesystem {
         grant.narrow(request)
     }
 
+    fn find(grant: &Grant, action: &str, resource: &str) -> Option<Target> {
+        let source = Source::of(grant.mount(&resource.parse().ok()?)?);
+        if action == Mount::ACTION {
+            return Target::of(&Mount(source), grant);
+        }
+        Target::of(&Write { source, operation: "", path: String::new(), target: () }, grant)
+    }
+
     fn powerless(_setting: &Setting<'_>) -> Option<Mounts> {
         Some(Mounts::default())
     }
@@ -264,8 +276,7 @@ async fn mount_all(
 ) -> Result<Mounts, OpenError> {
     let mut mounts = Mounts::default();
     for granted in guard.grant().map(|grant| grant.mounts.as_slice()).unwrap_or_default() {
-        let Granted { host, guest, quota, labels, .. } = granted.clone();
-        let source = Source { guest, host, access: granted.access() };
+        let (source, quota, labels) = (Source::of(granted), granted.quota, &granted.labels);
         let mounted = guard.run(Mount(source.clone()), async |permit| {
             let unavailable = |error: io::Error| OpenError::Unavailable {
                 what: format!("the folder `{}` cannot be mounted at `{}`", source.host.display(), source.guest),
@@ -274,7 +285,7 @@ async fn mount_all(
             let Opened { folder, meter } = folders.open(permit).map_err(unavailable)?;
             let writing = quota.zip(meter).map(|(quota, meter)| Writing { quota, meter });
             let mounted = Mounted::new(source.clone(), folder, writing, Arc::clone(gate), Arc::clone(actor));
-            guard.gain(&labels);
+            guard.gain(labels);
             mounted.map_err(unavailable)
         });
         mounts.mounts.push(Arc::new(mounted.await?));

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use wasmtime::component::Linker;
 
 use super::tools::{shown, types};
-use super::{Capability, Lens, OpenError, Scope, Setting, TaskState};
+use super::{Capability, Lens, OpenError, Scope, Setting, Target, TaskState};
 use crate::gate::{Denied, Durability, Effect, Failure, Guard};
 use crate::label::Labels;
 use crate::policy::Resource;
@@ -59,6 +59,13 @@ struct Remove {
     /// The label of that name, if there can be one.
     #[serde(skip)]
     label: Option<crate::label::Label>,
+}
+
+impl Remove {
+    /// The label of that name is taken off.
+    fn of(name: String) -> Self {
+        Self { label: name.parse().ok(), name }
+    }
 }
 
 impl Effect for Remove {
@@ -113,6 +120,10 @@ impl Capability for Label {
         (!remove.is_empty()).then_some(Grant { remove })
     }
 
+    fn find(grant: &Grant, _action: &str, resource: &str) -> Option<Target> {
+        Target::of(&Remove::of(resource.to_owned()), grant)
+    }
+
     async fn open(_guard: Guard<'_, Grant>, _setting: &Setting<'_>) -> Result<Opened, OpenError> {
         Ok(Opened)
     }
@@ -130,8 +141,7 @@ impl labels::Host for Scope<'_, Label> {
 
     async fn remove(&mut self, label: String) -> wasmtime::Result<Result<(), types::Refusal>> {
         let guard = &self.guard;
-        let remove = Remove { label: label.parse().ok(), name: label };
-        let removed = guard.run(remove, async |permit| {
+        let removed = guard.run(Remove::of(label), async |permit| {
             if let Some(label) = permit.redeem().label {
                 guard.actor().labels.remove(&label);
             }

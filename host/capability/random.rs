@@ -11,7 +11,7 @@ use wasmtime::component::Linker;
 use wasmtime_wasi::p2::bindings::random::{insecure, insecure_seed, random};
 
 use super::switch::{Granted, Request};
-use super::{Capability, Lens, OpenError, Scope, Setting, TaskState};
+use super::{Capability, Lens, OpenError, Scope, Setting, Target, TaskState};
 use crate::gate::{Durability, Effect, Guard};
 use crate::policy::Resource;
 use crate::policy::schema::Action;
@@ -66,6 +66,10 @@ impl Capability for Random {
 
     fn narrow(grant: &Granted, _request: &Request) -> Option<Granted> {
         Some(*grant)
+    }
+
+    fn find(grant: &Granted, _action: &str, resource: &str) -> Option<Target> {
+        Target::of(&Seed, grant)?.named(resource)
     }
 
     fn powerless(setting: &Setting<'_>) -> Option<ChaCha20Rng> {

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize, Serializer};
 use wasmtime::component::{Linker, Resource as Handle};
 
-use super::{Capability, Lens, OpenError, Scope, Setting, TaskState};
+use super::{Capability, Lens, OpenError, Scope, Setting, Target, TaskState};
 use crate::gate::{Code, Denied, Durability, Effect, Failure, Guard, Outcome, Permit};
 use crate::label::Labels;
 use crate::manifest::ByteSize;
@@ -309,6 +309,15 @@ impl Capability for State {
 
     fn narrow(grant: &Grant, _request: &Request) -> Option<Grant> {
         Some(grant.clone())
+    }
+
+    fn find(grant: &Grant, action: &str, resource: &str) -> Option<Target> {
+        let namespace = Namespace { bundle: String::new(), name: resource.to_owned() };
+        if action == Read::ACTION {
+            return Target::of(&Read { namespace, what: Query::Keys(0) }, grant);
+        }
+        let (key, labels) = (String::new(), Labels::default());
+        Target::of(&Write { namespace, quota: grant.quota.bytes(), labels, key, change: Change::Delete }, grant)
     }
 
     async fn open(guard: Guard<'_, Grant>, setting: &Setting<'_>) -> Result<Opened, OpenError> {

@@ -17,7 +17,7 @@ use wasmtime_wasi::p2::bindings::cli::{stderr, stdout};
 use wasmtime_wasi::p2::{DynOutputStream, OutputStream, Pollable, StreamError, StreamResult};
 
 use super::switch::Request;
-use super::{Capability, Lens, OpenError, Scope, Setting, TaskState};
+use super::{Capability, Lens, OpenError, Scope, Setting, Target, TaskState};
 use crate::audit::{Entry, Kind};
 use crate::gate::{Actor, Code, Denied, Durability, Effect, Gate, Guard, cleared, detail};
 use crate::label::Labels;
@@ -146,6 +146,10 @@ impl Capability for Stdio {
 
     fn narrow(grant: &Granted, _request: &Request) -> Option<Granted> {
         Some(grant.clone())
+    }
+
+    fn find(grant: &Granted, _action: &str, resource: &str) -> Option<Target> {
+        Target::of(&Open, grant)?.named(resource)
     }
 
     fn powerless(_setting: &Setting<'_>) -> Option<Output> {

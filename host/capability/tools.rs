@@ -25,7 +25,7 @@ use toml::Spanned;
 use wasmtime::StoreContextMut;
 use wasmtime::component::{Linker, Val};
 
-use super::{Capability, Guarded, Names, OpenError, Setting, TaskState};
+use super::{Capability, Guarded, Names, OpenError, Setting, Target, TaskState};
 use crate::budget::Cost;
 use crate::gate::{Actor, Code, Denied, Durability, Effect, Failure, Guard, Permit};
 use crate::policy::schema::Action;
@@ -90,8 +90,16 @@ pub struct Call {
 }
 
 impl Call {
+    /// A call of what goes by this name, `<tool>.<function>`, before it is known whether there is such a function. None
+    /// when the name cannot be of one.
+    fn unknown(name: &str, depth: u64) -> Option<Self> {
+        let (tool, function) = name.split_once('.')?;
+        let (tool, function) = (tool.to_owned(), function.to_owned());
+        Some(Self { tool, function, arguments: String::new(), depth, values: Vec::new() })
+    }
+
     /// A call of a function that `tool` has, with values that are of its parameters' types.
-    fn of(tool: &str, function: &Function, values: Vec<Val>, arguments: String, depth: u64) -> Self {
+    pub(crate) fn of(tool: &str, function: &Function, values: Vec<Val>, arguments: String, depth: u64) -> Self {
         Self { tool: tool.to_owned(), function: function.name().to_owned(), arguments, depth, values }
     }
 }
@@ -225,6 +233,10 @@ impl Capability for Tools {
         grant.only(|name| request.asks_for(name))
     }
 
+    fn find(grant: &Grant, _action: &str, resource: &str) -> Option<Target> {
+        Target::of(&Call::unknown(resource, 0)?, grant)
+    }
+
     async fn open(_guard: Guard<'_, Grant>, setting: &Setting<'_>) -> Result<Opened, OpenError> {
         Ok(Opened { spawn: Arc::clone(&setting.ports.spawn), calls: Arc::default() })
     }
@@ -308,13 +320,12 @@ async fn call(
 ) -> wasmtime::Result<Result<String, wit::Error>> {
     let line = Line::open(&mut store)?;
     let guard = line.guard();
-    let Some((tool, function)) = name.split_once('.') else { return unanswered(&guard, wit::Error::UnknownTool) };
     let depth = line.depth();
+    let Some(unknown) = Call::unknown(name, depth) else { return unanswered(&guard, wit::Error::UnknownTool) };
+    let (tool, function) = (unknown.tool.as_str(), unknown.function.as_str());
     // What a tool that is not granted has for functions is not told: the gate refuses the call as it stands.
     if !guard.grant().is_some_and(|grant| grant.names().any(|known| known == tool)) {
-        let (tool, function) = (tool.to_owned(), function.to_owned());
-        let call = Call { tool, function, arguments: String::new(), depth, values: Vec::new() };
-        return match line.dispatch(store, call).await {
+        return match line.dispatch(store, unknown).await {
             Ok(_) => Err(wasmtime::Error::msg("a tool that is not granted was called")),
             Err(error) => answered_without(error),
         };

@@ -55,7 +55,7 @@ impl Loaded {
 }
 
 /// A bundle, and the grants for it.
-fn requested_and_granted(bundle: &Path, policy: &Path) -> Result<(Bundle, Manifest), ManifestError> {
+pub(super) fn requested_and_granted(bundle: &Path, policy: &Path) -> Result<(Bundle, Manifest), ManifestError> {
     let vocabulary = capability::vocabulary();
     let bundle = Bundle::open(&open_folder(bundle)?, bundle, &vocabulary)?;
     let manifest = Manifest::open(&open_folder(policy)?, Path::new(GRANT_FILE), policy, &vocabulary)?;

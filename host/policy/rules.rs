@@ -9,6 +9,7 @@
 //! | `@deadline("1h")` | how long to wait for an answer |
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Range;
 use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
@@ -49,7 +50,48 @@ const UNIQUE: &str = "give each rule an `@id` of its own";
 #[derive(Debug)]
 pub(super) struct Rule {
     pub(super) policy: cedar_policy::Policy,
+    pub(super) written: Written,
     pub(super) approvable: Option<Approvable>,
+}
+
+/// Where a rule stands, from its first annotation to its semicolon.
+#[derive(Clone, Debug)]
+pub struct Written {
+    source: Source,
+    span: Range<usize>,
+}
+
+impl Written {
+    /// The rule's text.
+    pub fn text(&self) -> &str {
+        self.source.text().get(self.span.clone()).unwrap_or_default()
+    }
+
+    /// The file that it stands in, as its user knows it.
+    pub fn path(&self) -> &Path {
+        self.source.path()
+    }
+
+    /// The number of its first line, from 1.
+    pub fn line(&self) -> usize {
+        self.source.line(self.span.start)
+    }
+
+    /// Its file and line: `policies/desk/rules.cedar:9`.
+    pub fn place(&self) -> String {
+        self.source.place(self.span.start)
+    }
+
+    /// Where a text stands in the rule; the rule's beginning when it is nowhere.
+    fn span_of(&self, text: &str) -> Range<usize> {
+        let start = self.span.start;
+        self.text().find(text).map_or(start..start + 1, |at| start + at..start + at + text.len())
+    }
+
+    /// Something wrong with a part of the rule.
+    fn error(&self, part: &str, message: &str, help: impl Into<Option<String>>) -> ManifestError {
+        ManifestError::at(&self.source, self.span_of(part), message, help)
+    }
 }
 
 /// That a person can lift a rule.
@@ -144,13 +186,13 @@ impl Policy {
         let mut rules: Vec<Rule> = Vec::new();
         let mut seen: BTreeMap<PolicyId, String> = BTreeMap::new();
         for source in sources {
-            for policy in named(source)?.policies() {
+            for (policy, written) in named(source)? {
                 let id = policy.id().clone();
-                if let Some(first) = seen.insert(id.clone(), source.path().display().to_string()) {
-                    let message = format!("two rules are named `{id}`: the other is in {first}");
-                    return Err(whole(source, &message, UNIQUE));
+                if let Some(first) = seen.insert(id.clone(), written.place()) {
+                    let message = format!("two rules are named `{id}`: the other is at {first}");
+                    return Err(written.error("@id", &message, UNIQUE.to_owned()));
                 }
-                rules.extend(reader.read(source, policy)?);
+                rules.extend(reader.read(policy, written)?);
             }
         }
         Ok(Self::new(schema, arguments, rules, files.digest, built_in))
@@ -167,30 +209,29 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     /// The rule; none when it is about tools that are not known here.
-    fn read(&self, source: &Source, policy: &cedar_policy::Policy) -> Result<Option<Rule>, ManifestError> {
-        if !self.knows_action(source, policy)? {
+    fn read(&self, policy: cedar_policy::Policy, written: Written) -> Result<Option<Rule>, ManifestError> {
+        if !self.knows_action(&written, &policy)? {
             return Ok(None);
         }
-        let approvable = approvable(source, policy)?;
+        let approvable = approvable(&written, &policy)?;
         let alone = PolicySet::from_policies([policy.clone()]);
-        let alone = alone.map_err(|error| whole(source, &error.to_string(), UNIQUE))?;
+        let alone = alone.map_err(|error| written.error("@id", &error.to_string(), UNIQUE.to_owned()))?;
         let result = self.validator.validate(&alone, ValidationMode::Strict);
         // Cedar gives one error for each action that a rule can be about, in no order.
         if let Some(error) = result.validation_errors().min_by_key(ToString::to_string) {
-            return Err(at(source, error));
+            return Err(at(&written.source, error));
         }
-        if let Some(mistake) = policy.to_json().ok().and_then(|json| mistake(&json, &self.functions(policy))) {
-            let span = span_of(source, &mistake.name);
-            return Err(ManifestError::at(source, span, &mistake.message, mistake.help));
+        if let Some(mistake) = policy.to_json().ok().and_then(|json| mistake(&json, &self.functions(&policy))) {
+            return Err(written.error(&mistake.name, &mistake.message, mistake.help));
         }
         // Where there are no tools, a rule about all of them says nothing, and that is right.
         let impossible =
             result.validation_warnings().any(|warning| matches!(warning, ValidationWarning::ImpossiblePolicy(_)));
         if impossible && !self.arguments.is_empty() {
             let message = format!("the rule `{}` can never apply: its conditions exclude each other", policy.id());
-            return Err(ManifestError::at(source, span_of(source, policy.id().as_ref()), &message, None));
+            return Err(written.error(policy.id().as_ref(), &message, None));
         }
-        Ok(Some(Rule { policy: policy.clone(), approvable }))
+        Ok(Some(Rule { policy, written, approvable }))
     }
 
     /// The arguments of the functions that a rule's scope lets it be about.
@@ -210,7 +251,7 @@ impl Reader<'_> {
     }
 
     /// Whether the actions that a rule's scope names exist, and something can ever be asked about them.
-    fn knows_action(&self, source: &Source, policy: &cedar_policy::Policy) -> Result<bool, ManifestError> {
+    fn knows_action(&self, written: &Written, policy: &cedar_policy::Policy) -> Result<bool, ManifestError> {
         let (named, exactly) = match policy.action_constraint() {
             ActionConstraint::Any => return Ok(true),
             ActionConstraint::Eq(action) => (vec![action], true),
@@ -218,11 +259,11 @@ impl Reader<'_> {
         };
         for action in named {
             let name: &str = action.id().as_ref();
-            let span = span_of(source, &format!("{name:?}"));
+            let quoted = format!("{name:?}");
             if exactly && name == CALLS && self.terms.functions.is_some() {
                 let message = format!("`{CALLS}` is the group of all tools' functions: nothing is ever equal to it");
                 let help = format!("write `action in {action}`, or name one function: `action == {}`", self.example());
-                return Err(ManifestError::at(source, span, &message, help));
+                return Err(written.error(&quoted, &message, help));
             }
             if self.terms.functions.is_none() && name.starts_with(&format!("{CALLS}:")) {
                 return Ok(false);
@@ -230,7 +271,7 @@ impl Reader<'_> {
             if !self.actions.contains(name) {
                 let message = format!("there is no action `{name}`");
                 let help = suggestion(name, self.actions.iter().map(String::as_str), "the actions are");
-                return Err(ManifestError::at(source, span, &message, help));
+                return Err(written.error(&quoted, &message, help));
             }
         }
         Ok(true)
@@ -243,32 +284,40 @@ impl Reader<'_> {
     }
 }
 
-/// The rules of a file, each under the name that its `@id` gives, else `<file>#<number>`.
-fn named(source: &Source) -> Result<PolicySet, ManifestError> {
+/// The rules of a file in its order, each under the name that its `@id` gives, else `<file>#<number>`.
+fn named(source: &Source) -> Result<Vec<(cedar_policy::Policy, Written)>, ManifestError> {
     let parsed = PolicySet::from_str(source.text()).map_err(|error| at(source, &error))?;
     if let Some(template) = parsed.templates().next() {
         let message = format!("`{}` is a template: `?principal` and `?resource` have no values here", template.id());
         return Err(whole(source, &message, "write the rule without placeholders"));
     }
     let file = source.path().file_name().unwrap_or_default().to_string_lossy();
-    let mut rules = PolicySet::new();
-    for policy in parsed.policies() {
-        let number = policy.id().to_string();
-        let name = match policy.annotation("id") {
-            Some(name) => name.to_owned(),
-            None => format!("{file}#{}", number.trim_start_matches("policy")),
-        };
-        let named = policy.new_id(PolicyId::new(&name));
-        rules.add(named).map_err(|_| whole(source, &format!("two rules are named `{name}`"), UNIQUE))?;
+    let mut rules = Vec::new();
+    let mut end = 0;
+    // Cedar numbers the rules of a text in their order, and keeps each as it was written.
+    let in_order = (0..).map_while(|number| parsed.policy(&PolicyId::new(format!("policy{number}"))));
+    for (number, policy) in in_order.enumerate() {
+        let name = policy.annotation("id").map_or_else(|| format!("{file}#{number}"), ToOwned::to_owned);
+        let start = end + blank(&source.text()[end..]);
+        end = start + policy.to_string().len();
+        let written = Written { source: source.clone(), span: start..end };
+        rules.push((policy.new_id(PolicyId::new(&name)), written));
     }
     Ok(rules)
 }
 
+/// The length of the blanks and comments that a text begins with.
+fn blank(text: &str) -> usize {
+    let mut rest = text.trim_start();
+    while rest.starts_with("//") {
+        rest = rest.find(['\n', '\r']).map_or("", |end| rest[end..].trim_start());
+    }
+    text.len() - rest.len()
+}
+
 /// What a rule's annotations say of approvals.
-fn approvable(source: &Source, policy: &cedar_policy::Policy) -> Result<Option<Approvable>, ManifestError> {
-    let error = |key: &str, message: &str, help: &str| {
-        ManifestError::at(source, span_of(source, &format!("@{key}")), message, help.to_owned())
-    };
+fn approvable(written: &Written, policy: &cedar_policy::Policy) -> Result<Option<Approvable>, ManifestError> {
+    let error = |key: &str, message: &str, help: &str| written.error(&format!("@{key}"), message, help.to_owned());
     let wrong = |key: &str, message: &str, help: &str| Err(error(key, message, help));
     let annotations: BTreeMap<&str, &str> = policy.annotations().collect();
     if let Some(key) = annotations.keys().find(|key| !ANNOTATIONS.contains(key)) {
@@ -320,11 +369,6 @@ fn lifts(rule: &Value, group: &str) -> bool {
             Value::Object(parts) => parts.values().any(|part| lifts(part, group)),
             _ => false,
         }
-}
-
-/// Where a text stands in a file, for a diagnostic; its beginning when it is nowhere.
-fn span_of(source: &Source, text: &str) -> std::ops::Range<usize> {
-    source.text().find(text).map_or(0..1, |start| start..start + text.len())
 }
 
 /// Something wrong with a whole file.

@@ -39,6 +39,17 @@ pub struct Action {
     pub context: &'static str,
 }
 
+impl Action {
+    /// The attributes of its own in its context: name, type, and whether it has to be there.
+    pub fn attributes(&self) -> impl Iterator<Item = (&'static str, &'static str, bool)> + use<> {
+        self.context.split(',').filter_map(|attribute| attribute.split_once(':')).map(|(name, ty)| {
+            let name = name.trim();
+            let required = name.strip_suffix('?');
+            (required.unwrap_or(name), ty.trim(), required.is_none())
+        })
+    }
+}
+
 /// What a bundle's rules can speak of.
 #[derive(Clone, Debug, Default)]
 pub struct Terms<'a> {
@@ -97,6 +108,11 @@ impl Terms<'_> {
         }
         text.push_str("}\n");
         SchemaText { text, omitted, arguments: typed }
+    }
+
+    /// One of the capabilities' actions.
+    pub fn action(&self, name: &str) -> Option<&Action> {
+        self.actions.iter().find(|action| action.name == name)
     }
 
     /// The names of all actions, groups among them.

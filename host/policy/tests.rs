@@ -260,3 +260,35 @@ mod slicing {
         }
     }
 }
+
+#[test]
+fn it_is_known_where_each_rule_stands() {
+    // What looks like the second rule stands in a comment before it.
+    let second =
+        "permit (principal, action == Ambit::Action::\"tools.call\", resource)\nwhen { context.size > 1 }; // ;";
+    let text = format!("// First.\n\n@id(\"one\")\n{ALL_BUT_ID}\n")
+        + &format!("// {}\n  {second}\n@id(\"three\") {ALL_BUT_ID}", second.lines().next().unwrap());
+    let policy = policy(&text).unwrap();
+    let found: Vec<_> = policy.rules().iter().map(|(name, rule)| (name.as_str(), rule.line(), rule.text())).collect();
+    assert_eq!(
+        found,
+        [
+            ("one", 3, format!("@id(\"one\")\n{ALL_BUT_ID}").as_str()),
+            ("rules.cedar#1", 6, second.trim_end_matches(" // ;")),
+            ("three", 8, format!("@id(\"three\") {ALL_BUT_ID}").as_str()),
+        ]
+    );
+}
+
+const ALL_BUT_ID: &str = "permit (principal, action, resource);";
+
+#[test]
+fn mistakes_are_shown_in_the_rule_that_has_them() {
+    let lifted = "unless { context.approvals.contains(\"finance\") }";
+    let right =
+        format!("@id(\"a\") @approval(\"finance\") @ttl(\"5m\") forbid (principal, action, resource) {lifted};");
+    let wrong = right.replace("\"a\"", "\"b\"").replace("5m", "soon");
+    let error = policy(&format!("{right}\n{wrong}")).unwrap_err();
+    let shown = format!("{:?}", miette::Report::new(error));
+    assert!(shown.contains("rules.cedar:2:"), "{shown}");
+}
