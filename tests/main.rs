@@ -27,5 +27,6 @@ mod labels;
 mod linking;
 mod policies;
 mod readme;
+mod support_desk;
 mod typed;
 mod values;

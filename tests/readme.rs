@@ -20,9 +20,8 @@ fn the_commands_of_the_readme_do_what_it_says() {
     let home = tempfile::tempdir().unwrap();
     let program = Path::new(env!("CARGO_BIN_EXE_ambit")).parent().unwrap();
     let path = format!("{}:{}", program.display(), std::env::var("PATH").unwrap_or_default());
-    let session =
-        blocks(&document("README.md"), "console").into_iter().find(|block| block.contains("$ ambit")).unwrap();
-    let session = session.replace("\\\n", " ");
+    let sessions = blocks(&document("README.md"), "console").into_iter().filter(|block| block.contains("$ ambit"));
+    let session = sessions.collect::<Vec<_>>().join("\n").replace("\\\n", " ");
     let mut lines = session.lines().peekable();
     let mut ran = 0;
     while let Some(line) = lines.next() {
@@ -52,7 +51,13 @@ fn the_commands_of_the_readme_do_what_it_says() {
 #[test]
 fn the_shipped_grants_fit_the_shipped_bundles() {
     let home = tempfile::tempdir().unwrap();
-    for (bundle, code) in [("researcher", 0), ("researcher-import", 3), ("researcher-prowl", 0)] {
+    for (bundle, code) in [
+        ("researcher", 0),
+        ("researcher-import", 3),
+        ("researcher-prowl", 0),
+        ("support-desk", 0),
+        ("support-desk-twisted", 0),
+    ] {
         let output = Command::new(env!("CARGO_BIN_EXE_ambit"))
             .args(["check", &format!("guest-examples/bundles/{bundle}"), "--policy", &format!("policies/{bundle}")])
             .current_dir(ROOT)
