@@ -41,12 +41,16 @@ impl Questions {
         // Nobody may look; the question stands all the same.
         let _ = writeln!(stderr, "\n{}", describe(&approval));
         match (&self.how, &self.who) {
+            (How::Ask, Ok(person)) if approval.user.as_ref() == Some(&person.name) => {
+                let _ = writeln!(stderr, "it acts on behalf of {}, who cannot approve it", person.name);
+                elsewhere(&approval);
+            }
             (How::Ask, Ok(person)) if !approval.groups.is_disjoint(&person.groups) => {
                 self.prompt(approval, person.clone());
             }
             (How::Ask, Ok(person)) => {
                 let groups = approval.groups.iter().cloned().collect::<Vec<_>>().join(", ");
-                let _ = writeln!(stderr, "{} is not in {groups}, and cannot answer here.", person.name);
+                let _ = writeln!(stderr, "{} is not in {groups}, and cannot answer here", person.name);
                 elsewhere(&approval);
             }
             (How::Ask, Err(why)) => {

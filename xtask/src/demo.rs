@@ -152,5 +152,6 @@ fn table(attempts: &[Attempt]) {
 
 /// A guest's text, fit for one column of a terminal.
 fn shortened(text: &str) -> String {
-    text.escape_debug().take(72).collect()
+    // Quotes are harmless, and easier to read as they are.
+    text.escape_debug().to_string().replace("\\\"", "\"").chars().take(72).collect()
 }
