@@ -344,9 +344,10 @@ async fn released(end: End, gate: &Gate, actor: &Actor, accepted: &Labels) -> En
             Some(help),
         ),
         status => {
-            let code = end.error.map_or_else(|| "failed".to_owned(), |error| error.code);
+            // The code of a failure is the agent's own word as well.
+            let code = if status == Status::Trapped { "trapped" } else { "withheld" };
             let message = format!("what it said is withheld (record {}): {why}", refusal.record);
-            End::because(status, &code, message, Some(help))
+            End::because(status, code, message, Some(help))
         }
     }
 }

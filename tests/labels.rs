@@ -199,6 +199,53 @@ fn labels_in_manifests_are_read_strictly() {
     assert!(answer.stderr.contains("only read accepts nothing"), "{answer:?}");
 }
 
+#[test]
+fn the_code_of_a_failure_is_withheld_as_well() {
+    let scene = scene(&GRANT.replace("[agent]", "[agent]\nlabels = [\"pii\"]"));
+    let report = scene.run(&json!({ "fail": { "code": "the-secret-is-4711", "message": "" } }));
+    assert!(!report.to_string().contains("4711"), "{report}");
+}
+
+#[test]
+fn who_hears_how_much_a_namespace_holds_carries_its_labels() {
+    let scene = scene(&format!("{GRANT}{ACCEPTED}"));
+    run(&scene, &[read(), call("keeper.set-large", &json!({ "bucket": "", "key": "n", "size": 4711 }))]);
+    scene.grant(GRANT);
+    let report = run(&scene, &[call("keeper.set-large", &json!({ "bucket": "", "key": "x", "size": 1 << 20 }))]);
+    assert_eq!(report["labels"], json!(["confidential"]), "{report}");
+}
+
+#[test]
+fn an_increment_that_fails_labels_as_well() {
+    let scene = scene(&format!("{GRANT}{ACCEPTED}"));
+    run(&scene, &[read(), call("keeper.set", &json!({ "bucket": "", "key": "n", "value": "4711" }))]);
+    scene.grant(GRANT);
+    let add = call("keeper.increment", &json!({ "bucket": "", "key": "n", "delta": u64::MAX - 4710 }));
+    let report = run(&scene, &[add]);
+    assert_eq!(report["labels"], json!(["confidential"]), "{report}");
+}
+
+#[test]
+fn an_increment_reads_a_labelled_namespace() {
+    let scene = scene(GRANT);
+    run(&scene, &[call("keeper.set", &json!({ "bucket": "", "key": "n", "value": "4711" }))]);
+    scene.grant(&GRANT.replace("\"notes\" }", "\"notes\", labels = [\"pii\"] }"));
+    let report = run(&scene, &[call("keeper.increment", &json!({ "bucket": "", "key": "n", "delta": 0 }))]);
+    assert_eq!(report["labels"], json!(["pii"]), "{report}");
+}
+
+#[test]
+fn a_tool_that_could_not_be_opened_labels_its_caller() {
+    let scene = scene(GRANT);
+    let more = GRANT.replace(
+        "labels = [\"confidential\"] }]",
+        "labels = [\"confidential\"] }, { host = \"../nosuch\", guest = \"/more\" }]",
+    );
+    scene.grant(&more);
+    let report = run(&scene, &[read()]);
+    assert_eq!(report["labels"], json!(["confidential"]), "{report}");
+}
+
 mod laws {
     use std::collections::BTreeSet;
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rusqlite::{OptionalExtension as _, Transaction};
+use rusqlite::{Connection, OptionalExtension as _, Transaction};
 
 use super::database::{Database, DatabaseError};
 use super::ledger::{append, number};
@@ -106,13 +106,14 @@ fn change(transaction: &Transaction<'_>, write: Write) -> Result<Labelled<u64>, 
                 .query_row(place, |row| Ok((row.get(0)?, row.get(1)?)))
                 .optional()?;
             let before = stored.as_ref().map(|(_, stored)| labels(stored)).transpose()?.unwrap_or_default();
-            let sum = incremented(stored.as_ref().map(|(value, _)| value.as_slice()), delta)?;
+            let sum = incremented(stored.as_ref().map(|(value, _)| value.as_slice()), delta)
+                .ok_or_else(|| StateError::NotANumber { labels: before.clone() })?;
             (sum.to_string().into_bytes(), Labelled { value: sum, labels: before })
         }
     };
     let would = held_without(transaction, &namespace, &key)? + (key.len() + value.len()) as u64;
     if would > quota {
-        return Err(StateError::Quota { would, quota });
+        return Err(StateError::Quota { would, quota, labels: all_labels(transaction, &namespace)? });
     }
     let kept = serde_json::to_string(&carried.and(&result.labels))
         .map_err(|error| StateError::Unavailable(Box::new(error)))?;
@@ -124,14 +125,21 @@ fn change(transaction: &Transaction<'_>, write: Write) -> Result<Labelled<u64>, 
     Ok(result)
 }
 
-fn incremented(stored: Option<&[u8]>, delta: u64) -> Result<u64, StateError> {
+/// The sum, unless what is stored is no number, or it is too large.
+fn incremented(stored: Option<&[u8]>, delta: u64) -> Option<u64> {
     let number: u64 = match stored {
         None => 0,
-        Some(text) => {
-            std::str::from_utf8(text).ok().and_then(|text| text.parse().ok()).ok_or(StateError::NotANumber)?
-        }
+        Some(text) => std::str::from_utf8(text).ok()?.parse().ok()?,
     };
-    number.checked_add(delta).ok_or(StateError::NotANumber)
+    number.checked_add(delta)
+}
+
+/// The labels of all values in a namespace.
+fn all_labels(connection: &Connection, namespace: &Namespace) -> Result<Labels, StateError> {
+    let mut select =
+        connection.prepare_cached("SELECT DISTINCT labels FROM state WHERE bundle = ?1 AND namespace = ?2")?;
+    let stored = select.query_map((&namespace.bundle, &namespace.name), |row| row.get::<_, String>(0))?;
+    stored.map(|stored| labels(&stored?)).try_fold(Labels::default(), |all, more| Ok(all.and(&more?)))
 }
 
 /// Bytes of keys and values in a namespace, but for one key.
