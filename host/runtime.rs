@@ -146,6 +146,7 @@ impl Session {
         caller: Option<&Arc<Actor>>,
         fuel: &'f mut dyn Fuel,
     ) -> Result<(Running<'f>, Instance), Broken> {
+        let carried = CarriedBack { actor: Arc::clone(actor), caller: caller.cloned() };
         let spawn = self.itself.upgrade().ok_or_else(|| Broken::Unavailable("the task has ended".to_owned()))?;
         let Outside { store, folders, variables, log } = self.outside.clone();
         let ports = Ports { store, folders, variables, log, spawn };
@@ -158,7 +159,7 @@ impl Session {
         store.limiter(|state| &mut state.limiter);
         store.set_hostcall_fuel(usize::try_from(limits.host_call).unwrap_or(usize::MAX));
         store.set_max_component_handles(usize::try_from(limits.handles).unwrap_or(usize::MAX));
-        let mut running = Running { store, caller: caller.cloned(), fuel };
+        let mut running = Running { store, fuel, _carried: carried };
         let broken = |error: wasmtime::Error| self.broken(&error);
         let lent = running.fuel.take();
         running.store.set_fuel(lent).map_err(broken)?;
@@ -230,16 +231,27 @@ fn unopened(error: OpenError) -> Broken {
 /// A store in use. However it ends, what is left of its fuel goes back, and what it carries goes to its caller.
 struct Running<'f> {
     store: Store<TaskState>,
-    caller: Option<Arc<Actor>>,
     fuel: &'f mut dyn Fuel,
+    _carried: CarriedBack,
+}
+
+/// However a call ends, also before its store is made, its caller carries what it carried.
+struct CarriedBack {
+    actor: Arc<Actor>,
+    caller: Option<Arc<Actor>>,
+}
+
+impl Drop for CarriedBack {
+    fn drop(&mut self) {
+        if let Some(caller) = &self.caller {
+            caller.labels.gain(&self.actor.labels.now());
+        }
+    }
 }
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
         self.fuel.give_back(self.store.get_fuel().unwrap_or(0));
-        if let Some(caller) = &self.caller {
-            caller.labels.gain(&self.store.data().actor().labels.now());
-        }
     }
 }
 

@@ -382,3 +382,28 @@ fn effects_of_tools_and_state_are_asked_about_as_well() {
     let (intents, outcomes) = (scene.records_of("intent", "state.write"), scene.records_of("outcome", "state.write"));
     assert_eq!((intents.len(), outcomes.len(), &outcomes[0]["code"]), (1, 1, &json!("done")));
 }
+
+#[test]
+fn what_changes_while_a_call_waits_voids_it_as_well() {
+    let scene = scene();
+    scene.grant("[tools.prober]\nfilesystem = [{ host = \"../data\", guest = \"/data\", access = \"write\" }]\n");
+    let rule = |more: &str| {
+        format!(
+            "permit (principal, action, resource); {more}
+             @approval(\"finance\") forbid (principal, action == Ambit::Action::\"filesystem.write\", resource)
+             unless {{ context.approvals.contains(\"finance\") }};"
+        )
+    };
+    scene.rules(&rule(""));
+    let arguments = append("one")["arguments"].to_string();
+    let call =
+        ["call", "bundle/prober.wasm", "append", &arguments, "--grant", "policy/grants.toml", "--approvals", "wait"];
+    let running = scene.command(&call).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let id = question(&scene, &[]);
+    scene.rules(&rule("forbid (principal, action, resource) when { principal.depth > 9 };"));
+    approve(&scene, &id);
+    Running(running).end();
+    assert_eq!(written(&scene), "");
+    let refused = &scene.records_of("refusal", "filesystem.write")[0];
+    assert!(refused["detail"].to_string().contains("the rules were changed"), "{refused}");
+}

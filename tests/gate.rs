@@ -359,3 +359,18 @@ fn a_tool_that_breaks_down_is_an_error_to_its_caller_and_no_more() {
     assert_eq!(report["error"]["code"], "fuel", "{report}");
     assert_eq!(report["usage"]["fuel"], 5_000_000, "{report}");
 }
+
+#[test]
+fn a_rule_about_a_tool_and_more_holds_where_there_are_no_tools() {
+    let scene = Scene::with_tools(&[("keeper", "probe-state")], "");
+    scene.grant("[tools.keeper]\nstate = { namespace = \"notes\" }\n");
+    scene.rules(
+        "@id(\"all\") permit (principal, action, resource);
+         @id(\"elsewhere\") forbid (principal, action == Ambit::Action::\"tools.call:marker.read\", resource);
+         @id(\"stay\") forbid (principal, action in [Ambit::Action::\"state.write\", Ambit::Action::\"tools.call:marker.read\"], resource);",
+    );
+    let arguments = json!({ "bucket": "", "key": "k", "value": "v" }).to_string();
+    let answer = scene.ambit(&["call", "bundle/keeper.wasm", "set", &arguments, "--grant", "policy/grants.toml"]);
+    assert!(answer.stderr.contains("access-denied"), "{answer:?}");
+    assert_eq!(scene.records_of("refusal", "state.write")[0]["rules"], json!(["stay"]));
+}

@@ -75,7 +75,8 @@ fn a_stored_value_keeps_its_writers_labels_and_gives_them_to_its_reader() {
     assert_eq!(run(&scene, &[read(), set("marked")])["labels"], json!(["confidential"]));
     let labels = |function: &str, arguments: Value| run(&scene, &[call(function, &arguments)])["labels"].clone();
     assert_eq!(labels("keeper.get", json!({ "bucket": "", "key": "plain" })), json!([]));
-    assert_eq!(labels("keeper.get", json!({ "bucket": "", "key": "nosuch" })), json!([]));
+    // That a key is missing tells something of all who could have removed it.
+    assert_eq!(labels("keeper.get", json!({ "bucket": "", "key": "nosuch" })), json!(["confidential"]));
     assert_eq!(labels("keeper.get", json!({ "bucket": "", "key": "marked" })), json!(["confidential"]));
     assert_eq!(labels("keeper.keys", json!({ "bucket": "" })), json!(["confidential"]));
     // A number that grows keeps them, whoever adds to it, and so does the plain one for whoever is not.
@@ -85,7 +86,18 @@ fn a_stored_value_keeps_its_writers_labels_and_gives_them_to_its_reader() {
     assert_eq!(labels("keeper.get", json!({ "bucket": "", "key": "marked" })), json!(["confidential"]));
     // A namespace can be labelled as a whole.
     scene.grant(&format!("{}{ACCEPTED}", GRANT.replace("\"notes\" }", "\"notes\", labels = [\"pii\"] }")));
-    assert_eq!(run(&scene, &[call("keeper.get", &json!({ "bucket": "", "key": "nosuch" }))])["labels"], json!(["pii"]));
+    assert_eq!(run(&scene, &[call("keeper.get", &json!({ "bucket": "", "key": "plain" }))])["labels"], json!(["pii"]));
+}
+
+#[test]
+fn a_key_that_somebody_removed_tells_of_them() {
+    let scene = scene(&format!("{GRANT}{ACCEPTED}"));
+    let at = |function: &str, key: &str| call(function, &json!({ "bucket": "", "key": key }));
+    let set = |key: &str| call("keeper.set", &json!({ "bucket": "", "key": key, "value": "1" }));
+    assert_eq!(run(&scene, &[set("a"), set("b"), at("keeper.get", "c")])["labels"], json!([]));
+    run(&scene, &[read(), at("keeper.delete", "b")]);
+    assert_eq!(run(&scene, &[at("keeper.get", "a")])["labels"], json!([]));
+    assert_eq!(run(&scene, &[at("keeper.get", "b")])["labels"], json!(["confidential"]));
 }
 
 #[test]
@@ -197,6 +209,53 @@ fn labels_in_manifests_are_read_strictly() {
     scene.grant(&GRANT.replace("labels = [\"confidential\"]", "accepts = [\"confidential\"]"));
     let answer = scene.ambit(&["run", "bundle", "--policy", "policy"]);
     assert!(answer.stderr.contains("only read accepts nothing"), "{answer:?}");
+}
+
+#[test]
+fn the_code_of_a_failure_is_withheld_as_well() {
+    let scene = scene(&GRANT.replace("[agent]", "[agent]\nlabels = [\"pii\"]"));
+    let report = scene.run(&json!({ "fail": { "code": "the-secret-is-4711", "message": "" } }));
+    assert!(!report.to_string().contains("4711"), "{report}");
+}
+
+#[test]
+fn who_hears_how_much_a_namespace_holds_carries_its_labels() {
+    let scene = scene(&format!("{GRANT}{ACCEPTED}"));
+    run(&scene, &[read(), call("keeper.set-large", &json!({ "bucket": "", "key": "n", "size": 4711 }))]);
+    scene.grant(GRANT);
+    let report = run(&scene, &[call("keeper.set-large", &json!({ "bucket": "", "key": "x", "size": 1 << 20 }))]);
+    assert_eq!(report["labels"], json!(["confidential"]), "{report}");
+}
+
+#[test]
+fn an_increment_that_fails_labels_as_well() {
+    let scene = scene(&format!("{GRANT}{ACCEPTED}"));
+    run(&scene, &[read(), call("keeper.set", &json!({ "bucket": "", "key": "n", "value": "4711" }))]);
+    scene.grant(GRANT);
+    let add = call("keeper.increment", &json!({ "bucket": "", "key": "n", "delta": u64::MAX - 4710 }));
+    let report = run(&scene, &[add]);
+    assert_eq!(report["labels"], json!(["confidential"]), "{report}");
+}
+
+#[test]
+fn an_increment_reads_a_labelled_namespace() {
+    let scene = scene(GRANT);
+    run(&scene, &[call("keeper.set", &json!({ "bucket": "", "key": "n", "value": "4711" }))]);
+    scene.grant(&GRANT.replace("\"notes\" }", "\"notes\", labels = [\"pii\"] }"));
+    let report = run(&scene, &[call("keeper.increment", &json!({ "bucket": "", "key": "n", "delta": 0 }))]);
+    assert_eq!(report["labels"], json!(["pii"]), "{report}");
+}
+
+#[test]
+fn a_tool_that_could_not_be_opened_labels_its_caller() {
+    let scene = scene(GRANT);
+    let more = GRANT.replace(
+        "labels = [\"confidential\"] }]",
+        "labels = [\"confidential\"] }, { host = \"../nosuch\", guest = \"/more\" }]",
+    );
+    scene.grant(&more);
+    let report = run(&scene, &[read()]);
+    assert_eq!(report["labels"], json!(["confidential"]), "{report}");
 }
 
 mod laws {

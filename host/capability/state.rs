@@ -254,6 +254,8 @@ pub enum StateError {
         would: u64,
         /// What it may.
         quota: u64,
+        /// What the writers of all that it holds carried.
+        labels: Labels,
     },
     /// A batch would give more than one call of the host may carry.
     #[error("the values have more than {longest} bytes together: ask for fewer at once")]
@@ -266,13 +268,26 @@ pub enum StateError {
     Key,
     /// The value that should be incremented is not a number, or too large.
     #[error("the value is not a decimal number, or the sum is larger than 64 bits")]
-    NotANumber,
+    NotANumber {
+        /// What its writer carried.
+        labels: Labels,
+    },
     /// The handle is no bucket.
     #[error(transparent)]
     Handle(#[from] wasmtime::component::ResourceTableError),
     /// The database failed. What it said is for the operator.
     #[error("the store is not available")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl StateError {
+    /// The labels of what it tells something of.
+    fn labels(&self) -> Option<&Labels> {
+        match self {
+            Self::Quota { labels, .. } | Self::NotANumber { labels } => Some(labels),
+            _ => None,
+        }
+    }
 }
 
 impl Failure for StateError {
@@ -348,13 +363,19 @@ impl Scope<'_, State> {
         let Opened { store, namespace, quota } = &*self.host;
         let (namespace, quota, labels) = (namespace.clone(), *quota, self.guard.actor().labels.now());
         let guard = &self.guard;
+        // A number that grew says what it was before.
+        let reads = matches!(change, Change::Increment(_));
         let write = Write { namespace, quota, labels, key: checked(key)?, change };
         guard
-            .run(write, async |permit| {
-                let Labelled { value, labels } = store.change(permit).await?;
-                // A number that grew says what it was before.
-                guard.gain(&labels);
-                Ok(value)
+            .run(write, async |permit| match store.change(permit).await {
+                Ok(changed) if reads => Ok(taken(guard, changed)),
+                Ok(changed) => Ok(changed.value),
+                Err(error) => {
+                    if let Some(labels) = error.labels() {
+                        taken(guard, Labelled { value: (), labels: labels.clone() });
+                    }
+                    Err(error)
+                }
             })
             .await
     }

@@ -8,8 +8,9 @@ use crate::bundle::{ComponentSource, open_folder};
 use crate::capability;
 use crate::front::{self, Job, Work};
 use crate::grant::Manifest;
+use crate::manifest::ManifestError;
 use crate::policy::Policy;
-use crate::policy::in_force::InForce;
+use crate::policy::in_force::{Again, InForce};
 use crate::policy::rules::RuleFiles;
 use crate::runtime::plan::{Effective, Plan};
 use crate::task::Seed;
@@ -39,9 +40,10 @@ pub(super) struct Arguments {
 
 pub(super) fn call(context: &Context, arguments: Arguments) -> Result<ExitCode, Failure> {
     let tool = component(&arguments.component)?;
-    let (manifest, name) = match &arguments.grant {
-        Some(path) => (manifest(path)?, tool.name.to_string()),
-        None => (Manifest::parse(NO_GRANT, Path::new("no grant"), &capability::vocabulary())?, "call".to_owned()),
+    let place = arguments.grant.as_deref().map(split).transpose()?;
+    let ((manifest, policy), name) = match place {
+        Some((folder, file)) => (granted(folder, file)?, tool.name.to_string()),
+        None => (nothing_granted()?, "call".to_owned()),
     };
     let Some(grant) = manifest.tools.get(name.as_str()) else {
         return Err(Mistake::failure(
@@ -52,25 +54,16 @@ pub(super) fn call(context: &Context, arguments: Arguments) -> Result<ExitCode, 
     if grant.digest.is_some() {
         manifest.check_pin(&tool)?;
     }
-    let (folder, files) = match &arguments.grant {
-        Some(path) => {
-            let (folder, _) = split(path)?;
-            (Some(folder.to_owned()), RuleFiles::read(&open_folder(folder)?, folder)?)
-        }
-        None => (None, RuleFiles::none()),
-    };
-    // A tool that is tried alone has no tools: rules about them cannot apply.
-    let policy = Policy::of(&files, &capability::terms(None))?;
     let host = context.host()?;
     let (user, approvals) = arguments.people.settle(&host)?;
     let effective = Effective { sections: grant.sections.clone(), labels: grant.labels.clone() };
     let job = Job {
         plan: Plan::of_tool(host.engine(), &tool, effective, front::alone(&tool)),
-        folders: folder.into_iter().collect(),
+        folders: place.iter().map(|(folder, _)| (*folder).to_owned()).collect(),
         limits: manifest.limits.clone(),
         output: manifest.output.clone(),
         policy: (if policy.is_built_in() { "built-in" } else { "rules" }, policy.digest()),
-        rules: InForce::new(manifest.digest, policy, None),
+        rules: InForce::new(manifest.digest, policy, place.map(again)),
         user,
         approvals: approvals.mode(),
         seed: arguments.seed.map(|seed| Seed::of(&[seed.as_bytes()])),
@@ -83,9 +76,25 @@ fn known(manifest: &Manifest) -> String {
     manifest.tools.keys().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
-fn manifest(path: &Path) -> Result<Manifest, Failure> {
-    let (folder, file) = split(path)?;
-    Ok(Manifest::open(&open_folder(folder)?, file, folder, &capability::vocabulary())?)
+/// A grant manifest, and the rules beside it. A tool that is tried alone has no tools: rules about them cannot apply.
+fn granted(folder: &Path, file: &Path) -> Result<(Manifest, Policy), ManifestError> {
+    let dir = open_folder(folder)?;
+    let manifest = Manifest::open(&dir, file, folder, &capability::vocabulary())?;
+    Ok((manifest, Policy::of(&RuleFiles::read(&dir, folder)?, &capability::terms(None))?))
+}
+
+fn nothing_granted() -> Result<(Manifest, Policy), ManifestError> {
+    let manifest = Manifest::parse(NO_GRANT, Path::new("no grant"), &capability::vocabulary())?;
+    Ok((manifest, Policy::of(&RuleFiles::none(), &capability::terms(None))?))
+}
+
+/// Reads both again, when a person has been waited for.
+fn again((folder, file): (&Path, &Path)) -> Again {
+    let (folder, file) = (folder.to_owned(), file.to_owned());
+    Box::new(move || {
+        let read = granted(&folder, &file).map_err(|error| error.to_string());
+        read.map(|(manifest, policy)| (manifest.digest, policy))
+    })
 }
 
 /// A component by its file name.

@@ -67,6 +67,7 @@ pub struct Listed {
     boot: String,
     #[serde(skip)]
     digest: [u8; 32],
+    /// When it was first answered, by both clocks: of several yeses, none holds for longer than its time.
     #[serde(skip)]
     answered: Option<(u64, u64)>,
 }
@@ -403,8 +404,8 @@ fn give(
     };
     transaction
         .prepare_cached(
-            "UPDATE approval SET state = ?2, answers = ?3, answered = ?4, answered_boot = ?5
-             WHERE id = ?1 AND state = 'open'",
+            "UPDATE approval SET state = ?2, answers = ?3, answered = coalesce(answered, ?4),
+             answered_boot = coalesce(answered_boot, ?5) WHERE id = ?1 AND state = 'open'",
         )?
         .execute((
             id,

@@ -213,6 +213,7 @@ impl Reader<'_> {
         if !self.knows_action(&written, &policy)? {
             return Ok(None);
         }
+        let policy = self.without_unknown_tools(policy, &written)?;
         let approvable = approvable(&written, &policy)?;
         let alone = PolicySet::from_policies([policy.clone()]);
         let alone = alone.map_err(|error| written.error("@id", &error.to_string(), UNIQUE.to_owned()))?;
@@ -257,16 +258,16 @@ impl Reader<'_> {
             ActionConstraint::Eq(action) => (vec![action], true),
             ActionConstraint::In(actions) => (actions, false),
         };
-        for action in named {
+        if named.iter().all(|action| self.is_of_unknown_tool(action)) {
+            return Ok(false);
+        }
+        for action in named.iter().filter(|action| !self.is_of_unknown_tool(action)) {
             let name: &str = action.id().as_ref();
             let quoted = format!("{name:?}");
             if exactly && name == CALLS && self.terms.functions.is_some() {
                 let message = format!("`{CALLS}` is the group of all tools' functions: nothing is ever equal to it");
                 let help = format!("write `action in {action}`, or name one function: `action == {}`", self.example());
                 return Err(written.error(&quoted, &message, help));
-            }
-            if self.terms.functions.is_none() && name.starts_with(&format!("{CALLS}:")) {
-                return Ok(false);
             }
             if !self.actions.contains(name) {
                 let message = format!("there is no action `{name}`");
@@ -275,6 +276,33 @@ impl Reader<'_> {
             }
         }
         Ok(true)
+    }
+
+    /// Whether an action is of a tool's function, where it is not known which tools there are.
+    fn is_of_unknown_tool(&self, action: &EntityUid) -> bool {
+        let name: &str = action.id().as_ref();
+        self.terms.functions.is_none() && name.strip_prefix(CALLS).is_some_and(|rest| rest.starts_with(':'))
+    }
+
+    /// The rule as far as it is about other actions: those it still has to hold for.
+    fn without_unknown_tools(
+        &self,
+        policy: cedar_policy::Policy,
+        written: &Written,
+    ) -> Result<cedar_policy::Policy, ManifestError> {
+        let ActionConstraint::In(named) = policy.action_constraint() else { return Ok(policy) };
+        if !named.iter().any(|action| self.is_of_unknown_tool(action)) {
+            return Ok(policy);
+        }
+        let named = named.iter().filter(|action| !self.is_of_unknown_tool(action));
+        let named: Vec<_> = named
+            .map(|action| action.to_json_value())
+            .collect::<Result<_, _>>()
+            .map_err(|error| written.error("action", &error.to_string(), None))?;
+        let mut json = policy.to_json().map_err(|error| written.error("action", &error.to_string(), None))?;
+        json["action"] = json!({ "op": "in", "entities": named });
+        cedar_policy::Policy::from_json(Some(policy.id().clone()), json)
+            .map_err(|error| written.error("action", &error.to_string(), None))
     }
 
     /// One function's action, for a message.

@@ -211,6 +211,24 @@ fn all_groups_have_to_approve() {
     world.claim(&id, digest, now()).unwrap();
 }
 
+#[test]
+fn the_first_of_several_yeses_expires_first() {
+    let world = World::new();
+    let digest = binding("x");
+    let both = world.within(move |transaction| {
+        let mut request = request(digest);
+        request.ask.groups.insert("security".to_owned());
+        open(transaction, &request, &asked())
+    });
+    let id = both.unwrap();
+    world.give(&id, Verdict::Approve, person("maria", "finance"), moment(1_001_000, 6_000)).unwrap();
+    // An approval holds for a minute, and this is five later.
+    let later = || moment(1_301_000, 306_000);
+    world.give(&id, Verdict::Approve, person("sam", "security"), later()).unwrap();
+    let claimed = world.claim(&id, digest, later());
+    assert!(matches!(claimed, Err(ClaimError::Expired)), "{claimed:?}");
+}
+
 proptest! {
     /// Whatever differs between two requests, one's approval is not the other's.
     #[test]
