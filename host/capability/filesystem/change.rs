@@ -7,7 +7,7 @@ use std::sync::Arc;
 use cap_std::fs::{Dir, File, FileExt as _, Metadata};
 use rustix::fs::{AtFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, futimens, utimensat};
 use rustix::io::{Errno, ReadWriteFlags, pwritev2};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::Write;
 use super::descriptor::{Descriptor, OpenFile, Opening, Place};
@@ -56,8 +56,18 @@ pub(super) struct Stamp<T> {
     /// Whether a link in the last place is followed.
     pub(super) follow: bool,
     /// Access and modification.
-    #[serde(skip)]
+    #[serde(serialize_with = "told")]
     pub(super) times: Timestamps,
+}
+
+/// Times as people are shown them: seconds since the Unix epoch, `now` or `unchanged`.
+fn told<S: Serializer>(times: &Timestamps, serializer: S) -> Result<S::Ok, S::Error> {
+    let word = |time: &Timespec| match time.tv_nsec {
+        UTIME_NOW => "now".to_owned(),
+        UTIME_OMIT => "unchanged".to_owned(),
+        nanoseconds => format!("{}.{nanoseconds:09}", time.tv_sec),
+    };
+    serializer.collect_map([("accessed", word(&times.last_access)), ("modified", word(&times.last_modification))])
 }
 
 /// Opens for writing.
