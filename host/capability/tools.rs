@@ -3,9 +3,9 @@
 //! | call | by | arguments and results |
 //! | --- | --- | --- |
 //! | dynamic | `ambit:agent/tools.call` | JSON |
-//! | typed ([`typed`]) | a function of a tool's own interface, imported | component values |
+//! | typed (`typed`) | a function of a tool's own interface, imported | component values |
 //!
-//! Both are one effect, and take one way through the gate ([`Line::dispatch`]): a policy, an approval and a record see the
+//! Both are one effect, and take one way through the gate (`Line::dispatch`): a policy, an approval and a record see the
 //! same arguments, whichever way they came.
 //!
 //! Every call is a task of its own, in a fresh store with the tool's own grant. It shares the budget of its caller: the
