@@ -69,7 +69,12 @@ impl Questions {
         let approvals = self.approvals.clone();
         let thread = std::thread::Builder::new().name("ambit-question".to_owned());
         let asked = thread.spawn(move || {
-            let Some(verdict) = answer(&person.name, &settled) else { return };
+            let Some(verdict) = answer(&person.name, &settled) else {
+                if !settled.load(Ordering::Relaxed) {
+                    elsewhere(&approval);
+                }
+                return;
+            };
             let given =
                 super::runtime().ok().map(|runtime| runtime.block_on(approvals.give(&approval.id, verdict, person)));
             if let Some(Err(error)) = given {
