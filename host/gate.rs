@@ -24,6 +24,7 @@
 //! }
 //! ```
 
+mod actor;
 mod ask;
 mod refusal;
 
@@ -36,15 +37,16 @@ use serde::Serialize;
 use sha2::Sha256;
 use wasmtime::component::Val;
 
+pub use self::actor::Actor;
 pub use self::refusal::{Code, Denied, Failure, Outcome, Refusal};
 
 use crate::approval::{Claim, ClaimError, Desk, Mode};
 use crate::audit::{self, AuditError, Entry, Kind, Ledger};
 use crate::budget::{Budget, Cost, Exhausted};
-use crate::label::{Carried, Labels};
+use crate::label::Labels;
 use crate::policy::in_force::InForce;
-use crate::policy::{Attribute, Decision, Person, Principal, Question, Resource, Standing};
-use crate::task::{Clock, TaskId};
+use crate::policy::{Attribute, Decision, Question, Resource, Standing};
+use crate::task::Clock;
 
 /// How durable an effect's intent must be before the effect happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,38 +137,6 @@ pub trait Observer: Send + Sync {
     fn asked(&self, _approval: &str) {}
     /// They are not waited for any more.
     fn answered(&self, _approval: &str) {}
-}
-
-/// One store of a task: who asks.
-#[derive(Debug)]
-pub struct Actor {
-    /// The task or child task.
-    pub task: TaskId,
-    /// How policies see it.
-    pub principal: Principal,
-    /// The labels of what it touched.
-    pub labels: Carried,
-}
-
-impl Actor {
-    /// A component of a bundle, in a task, on somebody's behalf.
-    pub fn new(task: TaskId, bundle: &str, component: &str, digest: String, user: Option<Person>) -> Self {
-        let principal = Principal {
-            task: task.to_string(),
-            bundle: bundle.to_owned(),
-            component: component.to_owned(),
-            digest,
-            depth: task.depth() as u64,
-            user,
-        };
-        Self { task, principal, labels: Carried::default() }
-    }
-
-    /// The same, with labels that it begins with.
-    #[must_use]
-    pub fn carrying(self, labels: Labels) -> Self {
-        Self { labels: Carried::new(labels), ..self }
-    }
 }
 
 /// The gate of one task and all its calls.

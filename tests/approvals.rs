@@ -149,6 +149,27 @@ fn a_no_is_remembered_for_the_task() {
 }
 
 #[test]
+fn the_same_in_other_words_is_the_same() {
+    let scene = scene();
+    let written_otherwise = |arguments: &str| json!({ "tool": "prober.append", "arguments": arguments });
+    let calls = [
+        append("one"),
+        written_otherwise(" {\"text\" : \"one\",\n \"path\": \"/data/log\" }"),
+        written_otherwise("{\"path\": \"/data/log\", \"text\": \"\\u006fne\"}"),
+        written_otherwise("{\"path\": \"/data/log\", \"text\": \"one\", \"more\": 1}"),
+        written_otherwise("{\"path\": \"/data/log\", \"text\": \"small\", \"text\": \"one\"}"),
+    ];
+    let running = Running::start(&scene, &calls, &[]);
+    let id = question(&scene, &[]);
+    assert_eq!(scene.ambit(&["approvals", "deny", &id, "--by", "jo"]).code, 0);
+    let report = running.end().json();
+    let answers: Vec<&str> =
+        report["output"].as_array().unwrap().iter().map(|answer| answer["error"].as_str().unwrap()).collect();
+    assert_eq!(answers, ["refused", "refused", "refused", "invalid-arguments", "invalid-arguments"], "{report}");
+    assert_eq!((codes(&scene, "ask").len(), written(&scene)), (1, String::new()));
+}
+
+#[test]
 fn of_two_who_approve_at_once_one_comes_first_and_it_happens_once() {
     let scene = scene();
     let running = Running::start(&scene, &[append("one")], &[]);
@@ -263,6 +284,31 @@ fn an_intent_that_cannot_be_recorded_uses_nothing_up() {
     assert_eq!(written(&scene), "");
     let state: String = database.query_row("SELECT state FROM approval", [], |row| row.get(0)).unwrap();
     assert_eq!(state, "withdrawn");
+}
+
+#[test]
+fn a_desk_that_is_down_lets_nothing_happen() {
+    let scene = scene();
+    scene.run(&json!({ "calls": [] }));
+    let database = rusqlite::Connection::open(scene.path("home/ambit.db")).unwrap();
+    database
+        .execute_batch("CREATE TRIGGER down BEFORE INSERT ON approval BEGIN SELECT RAISE(ABORT, 'no space'); END;")
+        .unwrap();
+    let report = Running::start(&scene, &[append("one")], &[]).end().json();
+    assert_eq!(report["output"][0]["code"], "RefusalCode::Unavailable", "{report}");
+    assert_eq!(written(&scene), "");
+    // A record that was forged is bound to nothing that is asked.
+    database.execute_batch("DROP TRIGGER down;").unwrap();
+    let running = Running::start(&scene, &[append("one")], &[]);
+    let id = question(&scene, &[]);
+    database
+        .execute("UPDATE approval SET state = 'approved', digest = zeroblob(32), answered = asked, answered_boot = asked_boot WHERE id = ?1", [&id])
+        .unwrap();
+    let report = running.end().json();
+    assert_eq!(report["output"][0]["code"], "RefusalCode::NeedsApproval", "{report}");
+    let refusal = &scene.records_of("refusal", "tools.call").pop().unwrap();
+    assert!(refusal["detail"].as_str().unwrap().contains("another request"), "{refusal}");
+    assert_eq!(written(&scene), "");
 }
 
 #[test]

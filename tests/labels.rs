@@ -75,7 +75,8 @@ fn a_stored_value_keeps_its_writers_labels_and_gives_them_to_its_reader() {
     assert_eq!(run(&scene, &[read(), set("marked")])["labels"], json!(["confidential"]));
     let labels = |function: &str, arguments: Value| run(&scene, &[call(function, &arguments)])["labels"].clone();
     assert_eq!(labels("keeper.get", json!({ "bucket": "", "key": "plain" })), json!([]));
-    assert_eq!(labels("keeper.get", json!({ "bucket": "", "key": "nosuch" })), json!([]));
+    // That a key is missing tells something of all who could have removed it.
+    assert_eq!(labels("keeper.get", json!({ "bucket": "", "key": "nosuch" })), json!(["confidential"]));
     assert_eq!(labels("keeper.get", json!({ "bucket": "", "key": "marked" })), json!(["confidential"]));
     assert_eq!(labels("keeper.keys", json!({ "bucket": "" })), json!(["confidential"]));
     // A number that grows keeps them, whoever adds to it, and so does the plain one for whoever is not.
@@ -85,7 +86,18 @@ fn a_stored_value_keeps_its_writers_labels_and_gives_them_to_its_reader() {
     assert_eq!(labels("keeper.get", json!({ "bucket": "", "key": "marked" })), json!(["confidential"]));
     // A namespace can be labelled as a whole.
     scene.grant(&format!("{}{ACCEPTED}", GRANT.replace("\"notes\" }", "\"notes\", labels = [\"pii\"] }")));
-    assert_eq!(run(&scene, &[call("keeper.get", &json!({ "bucket": "", "key": "nosuch" }))])["labels"], json!(["pii"]));
+    assert_eq!(run(&scene, &[call("keeper.get", &json!({ "bucket": "", "key": "plain" }))])["labels"], json!(["pii"]));
+}
+
+#[test]
+fn a_key_that_somebody_removed_tells_of_them() {
+    let scene = scene(&format!("{GRANT}{ACCEPTED}"));
+    let at = |function: &str, key: &str| call(function, &json!({ "bucket": "", "key": key }));
+    let set = |key: &str| call("keeper.set", &json!({ "bucket": "", "key": key, "value": "1" }));
+    assert_eq!(run(&scene, &[set("a"), set("b"), at("keeper.get", "c")])["labels"], json!([]));
+    run(&scene, &[read(), at("keeper.delete", "b")]);
+    assert_eq!(run(&scene, &[at("keeper.get", "a")])["labels"], json!([]));
+    assert_eq!(run(&scene, &[at("keeper.get", "b")])["labels"], json!(["confidential"]));
 }
 
 #[test]

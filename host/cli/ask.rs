@@ -39,15 +39,20 @@ impl Questions {
         // Nobody can be shown what cannot be read: the deadline will pass.
         let Ok(Some(approval)) = self.approvals.find(id) else { return };
         // What cannot be answered here is not shown here: who reads this terminal or log has no clearance for arguments.
-        let may_answer =
-            self.how == How::Ask && self.who.as_ref().is_ok_and(|person| !approval.groups.is_disjoint(&person.groups));
+        let may = |person: &Person| {
+            !approval.groups.is_disjoint(&person.groups) && approval.user.as_ref() != Some(&person.name)
+        };
+        let may_answer = self.how == How::Ask && self.who.as_ref().is_ok_and(may);
         let shown = if may_answer { describe(&approval) } else { heading(&approval) };
         // Nobody may look; the question stands all the same.
         let _ = writeln!(stderr, "\n{shown}");
         match (&self.how, &self.who) {
             (How::Ask, Ok(person)) if may_answer => return self.prompt(approval, person.clone()),
+            (How::Ask, Ok(person)) if approval.user.as_ref() == Some(&person.name) => {
+                let _ = writeln!(stderr, "it acts on behalf of {}, who cannot approve it", person.name);
+            }
             (How::Ask, Ok(person)) => {
-                let _ = writeln!(stderr, "{} is in none of these groups, and cannot answer here.", person.name);
+                let _ = writeln!(stderr, "{} is in none of these groups, and cannot answer here", person.name);
             }
             (How::Ask, Err(why)) => {
                 let _ = writeln!(stderr, "{why}");

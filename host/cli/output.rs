@@ -142,6 +142,9 @@ impl Screen {
     }
 }
 
+/// To the beginning of the line, and nothing left of it (ECMA-48, section 8.3.41).
+const ERASE_LINE: &str = "\r\u{1b}[2K";
+
 impl Screen {
     fn shown(&self) -> ProgressDrawTarget {
         if self.is_shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() }
@@ -173,6 +176,9 @@ impl Observer for Screen {
     fn asked(&self, approval: &str) {
         // A line that moves would be written over the question.
         self.bar.set_draw_target(ProgressDrawTarget::hidden());
+        if self.is_shown {
+            let _ = write!(std::io::stderr(), "{ERASE_LINE}");
+        }
         self.questions.ask(approval);
     }
 

@@ -82,6 +82,13 @@ const TABLES: &str = "
 const SECOND: &str = "
     -- Labels of the task that wrote a value, as JSON.
     ALTER TABLE state ADD COLUMN labels TEXT NOT NULL DEFAULT '[]';
+    -- Labels of all tasks that ever changed something in a namespace: that a key is missing tells something of them.
+    CREATE TABLE namespace (
+        bundle TEXT NOT NULL,
+        name   TEXT NOT NULL,
+        labels TEXT NOT NULL,
+        PRIMARY KEY (bundle, name)
+    ) STRICT, WITHOUT ROWID;
 
     CREATE TABLE approval (
         id             TEXT PRIMARY KEY,

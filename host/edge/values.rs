@@ -37,26 +37,23 @@ impl Values {
         let mut select = connection
             .prepare_cached("SELECT value, labels FROM state WHERE bundle = ?1 AND namespace = ?2 AND key = ?3")?;
         let found = select.query_row(place, |row| Ok((row.get(0)?, row.get::<_, String>(1)?))).optional()?;
-        let Some((value, stored)) = found else { return Ok(Labelled::default()) };
+        // That it is missing may be somebody's doing.
+        let Some((value, stored)) = found else {
+            return Ok(Labelled { value: None, labels: of_namespace(&connection, &read.namespace)? });
+        };
         Ok(Labelled { value: Some(value), labels: labels(&stored)? })
     }
 
     fn page(&self, read: &Read, from: u64) -> Result<Labelled<Vec<String>>, StateError> {
         let connection = self.0.read();
         let mut select = connection.prepare_cached(
-            "SELECT key, labels FROM state WHERE bundle = ?1 AND namespace = ?2 ORDER BY key LIMIT ?3 OFFSET ?4",
+            "SELECT key FROM state WHERE bundle = ?1 AND namespace = ?2 ORDER BY key LIMIT ?3 OFFSET ?4",
         )?;
         // An offset past the largest is past the end.
         let from = i64::try_from(from).unwrap_or(i64::MAX);
         let page = (&read.namespace.bundle, &read.namespace.name, number(PAGE), from);
-        let rows = select.query_map(page, |row| Ok((row.get(0)?, row.get::<_, String>(1)?)))?;
-        let mut keys: Labelled<Vec<String>> = Labelled::default();
-        for row in rows {
-            let (key, stored): (String, String) = row?;
-            keys.value.push(key);
-            keys.labels = keys.labels.and(&labels(&stored)?);
-        }
-        Ok(keys)
+        let value = select.query_map(page, |row| row.get(0))?.collect::<Result<_, _>>()?;
+        Ok(Labelled { value, labels: of_namespace(&connection, &read.namespace)? })
     }
 }
 
@@ -92,6 +89,8 @@ impl Store for Values {
 fn change(transaction: &Transaction<'_>, write: Write) -> Result<Labelled<u64>, StateError> {
     let Write { namespace, quota, labels: carried, key, change } = write;
     let place = (&namespace.bundle, &namespace.name, &key);
+    let before = of_namespace(transaction, &namespace)?;
+    mark(transaction, &namespace, &before.and(&carried))?;
     let (value, result) = match change {
         Change::Delete => {
             let delete = "DELETE FROM state WHERE bundle = ?1 AND namespace = ?2 AND key = ?3";
@@ -105,7 +104,10 @@ fn change(transaction: &Transaction<'_>, write: Write) -> Result<Labelled<u64>, 
                 .prepare_cached(select)?
                 .query_row(place, |row| Ok((row.get(0)?, row.get(1)?)))
                 .optional()?;
-            let before = stored.as_ref().map(|(_, stored)| labels(stored)).transpose()?.unwrap_or_default();
+            let before = match &stored {
+                Some((_, stored)) => labels(stored)?,
+                None => before.clone(),
+            };
             let sum = incremented(stored.as_ref().map(|(value, _)| value.as_slice()), delta)
                 .ok_or_else(|| StateError::NotANumber { labels: before.clone() })?;
             (sum.to_string().into_bytes(), Labelled { value: sum, labels: before })
@@ -113,7 +115,7 @@ fn change(transaction: &Transaction<'_>, write: Write) -> Result<Labelled<u64>, 
     };
     let would = held_without(transaction, &namespace, &key)? + (key.len() + value.len()) as u64;
     if would > quota {
-        return Err(StateError::Quota { would, quota, labels: all_labels(transaction, &namespace)? });
+        return Err(StateError::Quota { would, quota, labels: before });
     }
     let kept = serde_json::to_string(&carried.and(&result.labels))
         .map_err(|error| StateError::Unavailable(Box::new(error)))?;
@@ -134,12 +136,24 @@ fn incremented(stored: Option<&[u8]>, delta: u64) -> Option<u64> {
     number.checked_add(delta)
 }
 
-/// The labels of all values in a namespace.
-fn all_labels(connection: &Connection, namespace: &Namespace) -> Result<Labels, StateError> {
-    let mut select =
-        connection.prepare_cached("SELECT DISTINCT labels FROM state WHERE bundle = ?1 AND namespace = ?2")?;
-    let stored = select.query_map((&namespace.bundle, &namespace.name), |row| row.get::<_, String>(0))?;
-    stored.map(|stored| labels(&stored?)).try_fold(Labels::default(), |all, more| Ok(all.and(&more?)))
+/// The labels of all who ever changed something in a namespace.
+fn of_namespace(connection: &Connection, namespace: &Namespace) -> Result<Labels, StateError> {
+    let stored: Option<String> = connection
+        .prepare_cached("SELECT labels FROM namespace WHERE bundle = ?1 AND name = ?2")?
+        .query_row((&namespace.bundle, &namespace.name), |row| row.get(0))
+        .optional()?;
+    stored.map_or(Ok(Labels::default()), |stored| labels(&stored))
+}
+
+/// Notes them.
+fn mark(transaction: &Transaction<'_>, namespace: &Namespace, labels: &Labels) -> Result<(), StateError> {
+    if !labels.is_empty() {
+        let labels = serde_json::to_string(labels).map_err(|error| StateError::Unavailable(Box::new(error)))?;
+        transaction
+            .prepare_cached("INSERT OR REPLACE INTO namespace (bundle, name, labels) VALUES (?1, ?2, ?3)")?
+            .execute((&namespace.bundle, &namespace.name, labels))?;
+    }
+    Ok(())
 }
 
 /// Bytes of keys and values in a namespace, but for one key.

@@ -129,7 +129,8 @@ fn an_unknown_key_is_shown() {
     8 | 
       `----
      help: did you mean `wall-time`? known keys are `fuel`, `memory`, `wall-time`, `tool-calls`,
-           `tool-depth`, `effects`, `output`, `log`, `host-call`, `handles`, `instances`
+           `tool-depth`, `effects`, `approvals`, `approvals-per-hour`, `output`, `log`, `host-call`,
+           `handles`, `instances`
     "#);
     insta::assert_snapshot!(shown("quota =", "qouta ="), @r#"
      x unknown key `qouta`

@@ -294,13 +294,12 @@ impl Reader<'_> {
         if !named.iter().any(|action| self.is_of_unknown_tool(action)) {
             return Ok(policy);
         }
-        let named = named.iter().filter(|action| !self.is_of_unknown_tool(action));
-        let named: Vec<_> = named
-            .map(|action| action.to_json_value())
-            .collect::<Result<_, _>>()
-            .map_err(|error| written.error("action", &error.to_string(), None))?;
+        let mut known = Vec::new();
+        for action in named.iter().filter(|action| !self.is_of_unknown_tool(action)) {
+            known.push(action.to_json_value().map_err(|error| written.error("action", &error.to_string(), None))?);
+        }
         let mut json = policy.to_json().map_err(|error| written.error("action", &error.to_string(), None))?;
-        json["action"] = json!({ "op": "in", "entities": named });
+        json["action"] = json!({ "op": "in", "entities": known });
         cedar_policy::Policy::from_json(Some(policy.id().clone()), json)
             .map_err(|error| written.error("action", &error.to_string(), None))
     }

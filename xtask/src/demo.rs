@@ -1,8 +1,10 @@
-//! The main job from nothing to a verified audit log, and what two hostile twins of it get: nothing.
+//! The main job from nothing to a verified audit log, and what two hostile twins of it get: nothing; and a support desk
+//! that asks a person, with a twin of its own.
 //!
 //! Every command is shown as it is run, so that it can be copied. What must come of each is checked here, and not by
 //! asking the twin alone: none of the secrets that were planted for it may stand in what it returns.
 
+mod desk;
 mod plant;
 
 use std::fs;
@@ -71,6 +73,9 @@ pub(crate) fn run(steps: &mut Steps, workspace: &Workspace) -> Result<(), Failur
         Ok(planted)
     })?;
     steps.step("a twin that prowls gets nothing", || prowl(&demo, &planted, &components))?;
+    steps
+        .step("a support desk gives back a little by itself, and more when a person says yes", || desk::serve(&demo))?;
+    steps.step("a twin that obeys whatever it reads gets no further", || desk::obey(&demo))?;
     steps.step("the audit log holds it all, unbroken", || steps::run(demo.ambit().args(["audit", "verify"])))
 }
 
@@ -147,5 +152,6 @@ fn table(attempts: &[Attempt]) {
 
 /// A guest's text, fit for one column of a terminal.
 fn shortened(text: &str) -> String {
-    text.escape_debug().take(72).collect()
+    // Quotes are harmless, and easier to read as they are.
+    text.escape_debug().to_string().replace("\\\"", "\"").chars().take(72).collect()
 }

@@ -107,7 +107,7 @@ impl Cases {
                 format!("write them into {FILE}, beside grants.toml: `[[case]]` with a request and a `decision`");
             return Err(ManifestError::of_file(folder, "there are no cases in this folder", help));
         }
-        let read = names.iter().map(|name| Self::of(Source::read(&dir, Path::new(name), &folder.join(name))?));
+        let read = names.iter().map(|name| Self::of(&Source::read(&dir, Path::new(name), &folder.join(name))?));
         let files = read.collect::<Result<Vec<_>, _>>()?;
         let mut seen: BTreeMap<&str, String> = BTreeMap::new();
         for case in files.iter().flat_map(|file| &file.cases) {
@@ -119,8 +119,8 @@ impl Cases {
         Ok(files)
     }
 
-    fn of(source: Source) -> Result<Self, ManifestError> {
-        let mut fields = Fields::of_document(&source, &["bundle", "case"])?;
+    fn of(source: &Source) -> Result<Self, ManifestError> {
+        let mut fields = Fields::of_document(source, &["bundle", "case"])?;
         let bundle = fields.read::<PathBuf>("bundle")?.map(|bundle| {
             let folder = source.path().parent().unwrap_or(Path::new(""));
             folder.join(bundle.into_inner())
@@ -129,9 +129,9 @@ impl Cases {
             return Err(fields.missing("case", "add `[[case]]`, with a request and the `decision` that is expected"));
         };
         let DeValue::Array(list) = list.into_inner() else {
-            return Err(ManifestError::at(&source, span, "`case` is no list", "write `[[case]]`".to_owned()));
+            return Err(ManifestError::at(source, span, "`case` is no list", "write `[[case]]`".to_owned()));
         };
-        let cases = list.into_iter().map(|case| Case::of(&source, case)).collect::<Result<_, _>>()?;
+        let cases = list.into_iter().map(|case| Case::of(source, case)).collect::<Result<_, _>>()?;
         Ok(Self { source: source.clone(), bundle, cases })
     }
 }

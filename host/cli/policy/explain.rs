@@ -187,14 +187,12 @@ pub(super) fn explain(context: &Context, arguments: &Arguments) -> Result<ExitCo
 /// The case of that name.
 fn find(arguments: &Arguments, name: &str) -> Result<Case, Failure> {
     let cases: Vec<Case> = Cases::read(&arguments.policy)?.into_iter().flat_map(|file| file.cases).collect();
-    match cases.iter().find(|case| case.name == name) {
-        Some(case) => Ok(case.clone()),
-        None => {
-            let names: Vec<String> = cases.iter().map(|case| format!("`{}`", output::printable(&case.name))).collect();
-            let message = format!("there is no case `{}`", output::printable(name));
-            Err(Mistake::failure(message, format!("the cases are {}", names.join(", "))))
-        }
+    if let Some(case) = cases.iter().find(|case| case.name == name) {
+        return Ok(case.clone());
     }
+    let names: Vec<String> = cases.iter().map(|case| format!("`{}`", output::printable(&case.name))).collect();
+    let message = format!("there is no case `{}`", output::printable(name));
+    Err(Mistake::failure(message, format!("the cases are {}", names.join(", "))))
 }
 
 impl Request {

@@ -58,7 +58,7 @@ pub(super) struct Used {
 impl From<Used> for Usage {
     fn from(used: Used) -> Self {
         let Used { tool_calls, effects, refusals, approvals, milliseconds: wall_ms } = used;
-        Self { tool_calls, effects, refusals, approvals, wall_ms, ..Self::default() }
+        Self { wall_ms, tool_calls, effects, refusals, approvals, ..Self::default() }
     }
 }
 

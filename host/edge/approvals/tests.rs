@@ -1,9 +1,11 @@
 //! Approvals in a database of their own, at moments that are made up.
 
 use proptest::prelude::*;
+use rusqlite::Transaction;
 
 use super::*;
 use crate::approval::Binding;
+use crate::audit::Hash;
 use crate::config::Home;
 use crate::edge::ledger::AuditLog;
 use crate::policy::Ask;

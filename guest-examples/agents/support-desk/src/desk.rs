@@ -71,7 +71,12 @@ impl<O: Orders, T: Tools> Desk<'_, O, T> {
         // Who cannot know what was given back already gives nothing back.
         let Some(returned) = self.returned(&order) else { return Ok(Matter::Colleague { order: order.id }) };
         let due = due(&order, wish, &request.message, returned);
-        self.steps.push(format!("decided on {}: {due:?}", order.id));
+        self.steps.push(match due {
+            Due::Amount(amount) => format!("decided on {}: {} is due", order.id, Money(amount, order.currency)),
+            Due::Already => format!("decided on {}: nothing more is due", order.id),
+            Due::OnItsWay => format!("decided on {}: it has not arrived yet", order.id),
+            Due::SendBack => format!("decided on {}: it has to come back first", order.id),
+        });
         Ok(match due {
             Due::Amount(amount) => self.give_back(&order, amount, wish),
             Due::Already => Matter::Already { order: order.id },

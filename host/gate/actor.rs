@@ -1,0 +1,37 @@
+//! Who asks: one store of a task.
+
+use crate::label::{Carried, Labels};
+use crate::policy::{Person, Principal};
+use crate::task::TaskId;
+
+/// One store of a task: who asks.
+#[derive(Debug)]
+pub struct Actor {
+    /// The task or child task.
+    pub task: TaskId,
+    /// How policies see it.
+    pub principal: Principal,
+    /// The labels of what it touched.
+    pub labels: Carried,
+}
+
+impl Actor {
+    /// A component of a bundle, in a task, on somebody's behalf.
+    pub fn new(task: TaskId, bundle: &str, component: &str, digest: String, user: Option<Person>) -> Self {
+        let principal = Principal {
+            task: task.to_string(),
+            bundle: bundle.to_owned(),
+            component: component.to_owned(),
+            digest,
+            depth: task.depth() as u64,
+            user,
+        };
+        Self { task, principal, labels: Carried::default() }
+    }
+
+    /// The same, with labels that it begins with.
+    #[must_use]
+    pub fn carrying(self, labels: Labels) -> Self {
+        Self { labels: Carried::new(labels), ..self }
+    }
+}
