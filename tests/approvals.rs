@@ -407,3 +407,15 @@ fn what_changes_while_a_call_waits_voids_it_as_well() {
     let refused = &scene.records_of("refusal", "filesystem.write")[0];
     assert!(refused["detail"].to_string().contains("the rules were changed"), "{refused}");
 }
+
+#[test]
+fn who_cannot_answer_is_not_shown_what_it_is_about() {
+    let scene = scene();
+    let running = Running::start(&scene, &[append("the secret")], &[]);
+    let id = question(&scene, &[]);
+    scene.ambit(&["approvals", "deny", &id, "--by", "maria"]);
+    let told = running.end().stderr;
+    assert!(told.contains(&format!("ambit approvals show {id}")) && told.contains("Tool::\"prober.append\""), "{told}");
+    assert!(!told.contains("the secret"), "{told}");
+    assert!(scene.ambit(&["approvals", "show", &id]).stdout.contains("the secret"));
+}

@@ -100,16 +100,21 @@ fn list(found: &[Listed]) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Who is asked, and what for: nothing that a guest chose.
+pub(super) fn heading(approval: &Listed) -> String {
+    let Listed { id, action, resource, .. } = approval;
+    format!("approval {id}: {} is asked\n  {:<9} {action} {resource}\n", groups(approval), "what")
+}
+
 /// An approval as a person reads it, all of it in the host's words, or escaped.
 pub(super) fn describe(approval: &Listed) -> String {
-    let mut text = format!("approval {}: {} is asked\n", approval.id, groups(approval));
+    let mut text = heading(approval);
     let mut line = |key: &str, value: &str| {
         if !value.is_empty() {
             // A text in memory takes every line.
             let _ = writeln!(text, "  {key:<9} {value}");
         }
     };
-    line("what", &format!("{} {}", approval.action, approval.resource));
     let arguments = output::printable(&approval.arguments).replace('\n', "\n            ");
     line("with", &arguments);
     line("who", &format!("{} of {}, task {}", approval.component, approval.bundle, approval.task));

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::termios::QueueSelector;
 
-use super::approvals::{describe, until};
+use super::approvals::{describe, heading, until};
 use super::run::Approvals as How;
 use crate::edge::approvals::{Approvals, Listed, Verdict};
 use crate::front::Host;
@@ -38,27 +38,28 @@ impl Questions {
         let mut stderr = std::io::stderr();
         // Nobody can be shown what cannot be read: the deadline will pass.
         let Ok(Some(approval)) = self.approvals.find(id) else { return };
+        // What cannot be answered here is not shown here: who reads this terminal or log has no clearance for arguments.
+        let may = |person: &Person| {
+            !approval.groups.is_disjoint(&person.groups) && approval.user.as_ref() != Some(&person.name)
+        };
+        let may_answer = self.how == How::Ask && self.who.as_ref().is_ok_and(may);
+        let shown = if may_answer { describe(&approval) } else { heading(&approval) };
         // Nobody may look; the question stands all the same.
-        let _ = writeln!(stderr, "\n{}", describe(&approval));
+        let _ = writeln!(stderr, "\n{shown}");
         match (&self.how, &self.who) {
+            (How::Ask, Ok(person)) if may_answer => return self.prompt(approval, person.clone()),
             (How::Ask, Ok(person)) if approval.user.as_ref() == Some(&person.name) => {
                 let _ = writeln!(stderr, "it acts on behalf of {}, who cannot approve it", person.name);
-                elsewhere(&approval);
-            }
-            (How::Ask, Ok(person)) if !approval.groups.is_disjoint(&person.groups) => {
-                self.prompt(approval, person.clone());
             }
             (How::Ask, Ok(person)) => {
-                let groups = approval.groups.iter().cloned().collect::<Vec<_>>().join(", ");
-                let _ = writeln!(stderr, "{} is not in {groups}, and cannot answer here", person.name);
-                elsewhere(&approval);
+                let _ = writeln!(stderr, "{} is in none of these groups, and cannot answer here", person.name);
             }
             (How::Ask, Err(why)) => {
                 let _ = writeln!(stderr, "{why}");
-                elsewhere(&approval);
             }
-            _ => elsewhere(&approval),
+            _ => {}
         }
+        elsewhere(&approval);
     }
 
     /// The question has been answered, or nobody waits any more.
@@ -73,7 +74,12 @@ impl Questions {
         let approvals = self.approvals.clone();
         let thread = std::thread::Builder::new().name("ambit-question".to_owned());
         let asked = thread.spawn(move || {
-            let Some(verdict) = answer(&person.name, &settled) else { return };
+            let Some(verdict) = answer(&person.name, &settled) else {
+                if !settled.load(Ordering::Relaxed) {
+                    elsewhere(&approval);
+                }
+                return;
+            };
             let given =
                 super::runtime().ok().map(|runtime| runtime.block_on(approvals.give(&approval.id, verdict, person)));
             if let Some(Err(error)) = given {
@@ -93,7 +99,7 @@ fn elsewhere(approval: &Listed) {
     let id = &approval.id;
     let _ = writeln!(
         std::io::stderr(),
-        "waiting until {} for an answer from another terminal:\n  ambit approvals approve {id}\n  ambit approvals deny {id}",
+        "waiting until {} for an answer from another terminal:\n  ambit approvals show {id}\n  ambit approvals approve {id}\n  ambit approvals deny {id}",
         until(approval.deadline),
     );
 }
