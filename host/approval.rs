@@ -1,7 +1,8 @@
 //! Approvals: a person's time-bound yes to one exact effect, once.
 //!
-//! An approval is bound to a digest over everything that the person was asked about and everything that it was decided
-//! under ([`Binding`]): another effect, another policy or another grant has another digest. It is claimed in the
+//! An approval is bound to a digest over everything that the person was asked about, the grants and the rules
+//! ([`Binding`]): another effect, another policy or another grant has another digest. What changes by itself (time, usage)
+//! is not bound, but decided on again. It is claimed in the
 //! transaction that records the effect's intent, so that of two that would use it one comes first. It expires by two
 //! clocks: the time of day, and the time since the machine was started, which nobody can set back.
 //!

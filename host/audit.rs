@@ -15,6 +15,8 @@ use std::pin::Pin;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
+use crate::tool::text::is_invisible;
+
 /// The bytes of guest-made text that a record keeps.
 const GUEST_TEXT: usize = 1024;
 
@@ -167,7 +169,8 @@ impl Head {
 pub fn escaped(text: &str) -> String {
     let mut out = String::new();
     for character in text.chars() {
-        let plain = character == ' ' || (!character.is_control() && !is_invisible(character));
+        let hidden = character.is_control() || matches!(character, '\u{2028}' | '\u{2029}') || is_invisible(character);
+        let plain = character == ' ' || !hidden;
         let start = out.len();
         if plain {
             out.push(character);
@@ -181,12 +184,6 @@ pub fn escaped(text: &str) -> String {
         }
     }
     out
-}
-
-/// Characters that change how others are shown: zero-width, bidirectional controls, line and paragraph separators, tags.
-fn is_invisible(character: char) -> bool {
-    matches!(character, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-        | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 /// Why a record could not be written. The effect that it was for does not happen.

@@ -121,7 +121,11 @@ impl Budget {
     /// How long it has run, without the time spent waiting for a person.
     fn run_time(&self) -> Duration {
         let waited = self.lock().waited();
-        self.begun.get().map(|begun| begun.elapsed()).unwrap_or_default().saturating_sub(waited)
+        self.elapsed().saturating_sub(waited)
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.begun.get().map(|begun| begun.elapsed()).unwrap_or_default()
     }
 
     /// How much longer it may run, without the time spent waiting for a person.
@@ -215,9 +219,7 @@ impl Budget {
             refusals: spent.refusals,
             approvals: spent.approvals,
             waited_ms: milliseconds(spent.waited()),
-            wall_ms: milliseconds(
-                self.begun.get().map(|begun| begun.elapsed()).unwrap_or_default().saturating_sub(spent.waited()),
-            ),
+            wall_ms: milliseconds(self.elapsed().saturating_sub(spent.waited())),
             ..Usage::default()
         }
     }

@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use self::end::{End, carry_out, refused_at_load, released};
 use crate::approval::Mode;
-use crate::audit::{self, AuditError, Entry, Hash, Kind};
+use crate::audit::{AuditError, Entry, Hash, Kind};
 use crate::budget::Budget;
 use crate::bundle::{Bundle, ComponentSource, Digest};
 use crate::capability::stdio::Log;
@@ -278,7 +278,7 @@ impl Host {
         let record = Entry {
             code: end.status.as_str().to_owned(),
             detail: serde_json::to_string(&usage).unwrap_or_default(),
-            text: audit::escaped(end.error.as_ref().map_or("", |error| &error.message)),
+            text: actor.told(end.error.as_ref().map_or("", |error| &error.message)),
             ..gate.entry(Kind::End, &actor, "task.run")
         };
         let last = gate.append(record).await?;

@@ -136,7 +136,7 @@ pub trait Observer: Send + Sync {
     /// People are asked for an approval of this name, and waited for.
     fn asked(&self, _approval: &str) {}
     /// They are not waited for any more.
-    fn answered(&self, _approval: &str) {}
+    fn answered(&self) {}
 }
 
 /// The gate of one task and all its calls.
@@ -291,8 +291,18 @@ impl<'a, G> Guard<'a, G> {
         if let Err(exhausted) = self.gate.budget.attempt() {
             return self.exhausted(exhausted, self.question(effect)).await;
         }
-        let entry = Entry { detail: detail("why", why), ..self.question(effect) };
+        let mut entry = Entry { detail: detail("why", why), ..self.question(effect) };
+        if !self.grant.is_some_and(|grant| effect.covered(grant)) {
+            self.unnamed(&mut entry, &effect.resource());
+        }
         Denied::Refused(self.gate.refuse(code, entry).await)
+    }
+
+    /// A name that no grant lists is the guest's own text, and stands in the field for such text alone; not even there when
+    /// the guest carries labels, for the log may be shown to anyone.
+    fn unnamed(&self, entry: &mut Entry, resource: &Resource) {
+        entry.resource = resource.kind.to_owned();
+        entry.text = self.actor.told(&resource.name);
     }
 
     async fn decide<E: Effect<Grant = G>>(&self, effect: E) -> Result<(Permit<E>, Settlement<'a>), Denied> {
@@ -303,6 +313,7 @@ impl<'a, G> Guard<'a, G> {
         }
         let Some(grant) = self.grant.filter(|grant| effect.covered(grant)) else {
             entry.detail = detail("why", "the grant does not cover it");
+            self.unnamed(&mut entry, &effect.resource());
             return Err(gate.refuse(Code::NotGranted, entry).await.into());
         };
         if let Some(accepted) = effect.accepts(grant)
@@ -461,7 +472,7 @@ impl Settlement<'_> {
         let gained = self.actor.labels.now().without(&self.before);
         let detail =
             if gained.is_empty() { String::new() } else { serde_json::json!({ "labels": gained }).to_string() };
-        let outcome = Entry { code: how.as_str().to_owned(), text: audit::escaped(text), detail, ..outcome };
+        let outcome = Entry { code: how.as_str().to_owned(), text: self.actor.told(text), detail, ..outcome };
         if how == Outcome::Quota {
             self.gate.budget.refused();
         }

@@ -6,7 +6,7 @@
 //! | [`arguments`] | types and values of components, as Cedar's |
 //! | `value` | attributes |
 //! | [`rules`] | reads, names and validates the rules of a folder |
-//! | [`in_force`] | the rules while a task runs
+//! | [`in_force`] | the rules while a task runs |
 //! | `slices` | which rules can apply to what, found once |
 //!
 //! The principal is the task, with the component and the bundle as its parents; the action is the effect; the resource is

@@ -71,7 +71,7 @@ pub enum Broken {
 }
 
 /// The shortest time that a timer is set to.
-const TICK: Duration = Duration::from_millis(1);
+const TICK: Duration = Duration::from_millis(10);
 
 /// What the agent gave.
 pub type Given = Result<String, types::Failure>;

@@ -63,7 +63,7 @@ impl Questions {
     }
 
     /// The question has been answered, or nobody waits any more.
-    pub(super) fn settle(&self, _id: &str) {
+    pub(super) fn settle(&self) {
         self.settled.lock().unwrap_or_else(PoisonError::into_inner).store(true, Ordering::Relaxed);
     }
 

@@ -182,8 +182,8 @@ impl Observer for Screen {
         self.questions.ask(approval);
     }
 
-    fn answered(&self, approval: &str) {
-        self.questions.settle(approval);
+    fn answered(&self) {
+        self.questions.settle();
         self.bar.set_draw_target(self.shown());
     }
 }

@@ -16,6 +16,9 @@ use crate::audit::{AuditError, Entry, Kind};
 use crate::label::Labels;
 use crate::policy::Person;
 
+/// How much of a name is enough of its beginning.
+const SHORTEST_NAME: usize = 4;
+
 /// How often a task that waits looks for an answer.
 const POLL: Duration = Duration::from_millis(100);
 
@@ -153,7 +156,7 @@ impl Approvals {
         let rows = select.query_map([name.to_ascii_uppercase()], listed)?;
         let mut found: Vec<Listed> = rows.collect::<Result<_, _>>()?;
         let only = found.pop();
-        Ok(only.filter(|_| found.is_empty() && !name.is_empty()))
+        Ok(only.filter(|_| found.is_empty() && name.len() >= SHORTEST_NAME))
     }
 
     /// Takes a person's answer, and gives how the approval stands then. The record of it is in the same transaction, also

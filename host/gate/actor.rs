@@ -29,6 +29,11 @@ impl Actor {
         Self { task, principal, labels: Carried::default() }
     }
 
+    /// What a guest said, fit for the log: nothing once it carries labels, for the log may be shown to anyone.
+    pub fn told(&self, text: &str) -> String {
+        if self.labels.now().is_empty() { crate::audit::escaped(text) } else { String::new() }
+    }
+
     /// The same, with labels that it begins with.
     #[must_use]
     pub fn carrying(self, labels: Labels) -> Self {

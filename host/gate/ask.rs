@@ -156,7 +156,7 @@ impl Open {
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.observer.answered(&self.id);
+        self.observer.answered();
         if !self.kept {
             self.desk.withdraw(&self.id);
         }

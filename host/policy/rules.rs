@@ -330,6 +330,9 @@ fn named(source: &Source) -> Result<Vec<(cedar_policy::Policy, Written)>, Manife
         let written = Written { source: source.clone(), span: start..end };
         rules.push((policy.new_id(PolicyId::new(&name)), written));
     }
+    if rules.len() != parsed.policies().count() {
+        return Err(whole(source, "not all of its rules can be told apart", "split the file"));
+    }
     Ok(rules)
 }
 

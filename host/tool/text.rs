@@ -73,7 +73,7 @@ fn skip_escape(introducer: char, rest: &mut std::iter::Peekable<std::str::Chars<
 }
 
 /// Whether a character shows nothing, or only changes how others show.
-fn is_invisible(character: char) -> bool {
+pub(crate) fn is_invisible(character: char) -> bool {
     matches!(
         character,
         '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
