@@ -222,13 +222,7 @@ impl Host {
         let task = TaskId::generate();
         let name = job.work.bundle();
         let input = Digest::of(job.work.input().as_bytes());
-        let fixed = Seed::of(&[name.digest.as_bytes(), input.to_string().as_bytes()]);
-        let granted = Seed::from(crate::config::entropy()?);
-        let seeds = match &job.seed {
-            Some(seed) => Seeds { fixed: seed.clone(), granted: seed.clone() },
-            None => Seeds { fixed, granted },
-        };
-        let key = crate::config::entropy()?;
+        let (seeds, key) = (job.seeds(&name, &input)?, crate::config::entropy()?);
         let started = Started {
             task: task.to_string(),
             bundle: name.name.clone(),
@@ -273,17 +267,31 @@ impl Host {
             }
         };
         self.approvals.withdraw_all(&actor.principal.task).await?;
+        self.close(end, first, name, &gate, &actor, &tank).await
+    }
+
+    /// Records how a task ended, and reports it.
+    async fn close(
+        &self,
+        end: End,
+        first: u64,
+        bundle: BundleName,
+        gate: &Gate,
+        actor: &Actor,
+        tank: &Tank,
+    ) -> Result<Report, FrontError> {
         let mut usage = gate.budget.usage();
         usage.fuel = gate.budget.limits().fuel - tank.0.min(gate.budget.limits().fuel);
         let record = Entry {
             code: end.status.as_str().to_owned(),
             detail: serde_json::to_string(&usage).unwrap_or_default(),
             text: actor.told(end.error.as_ref().map_or("", |error| &error.message)),
-            ..gate.entry(Kind::End, &actor, "task.run")
+            ..gate.entry(Kind::End, actor, "task.run")
         };
         let last = gate.append(record).await?;
+        let task = actor.principal.task.clone();
         let ended = Ended {
-            task: task.to_string(),
+            task: task.clone(),
             status: end.status,
             usage: serde_json::to_value(usage).unwrap_or_default(),
             error: end.error.as_ref().and_then(|error| serde_json::to_value(error).ok()),
@@ -293,7 +301,7 @@ impl Host {
         let head = self.audit.hash(last)?;
         let End { status, output, error } = end;
         let (labels, audit) = (actor.labels.now(), AuditRange { first, last, head });
-        Ok(Report { task: task.to_string(), bundle: name, status, output, error, labels, usage, audit })
+        Ok(Report { task, bundle, status, output, error, labels, usage, audit })
     }
 }
 
@@ -333,6 +341,18 @@ pub fn alone(tool: &ComponentSource) -> String {
 }
 
 impl Job {
+    /// What its randomness grows from: the operator's choice; else the bundle and the input, and entropy where that is
+    /// granted.
+    fn seeds(&self, bundle: &BundleName, input: &Digest) -> Result<Seeds, ConfigError> {
+        Ok(match &self.seed {
+            Some(seed) => Seeds { fixed: seed.clone(), granted: seed.clone() },
+            None => Seeds {
+                fixed: Seed::of(&[bundle.digest.as_bytes(), input.to_string().as_bytes()]),
+                granted: Seed::from(crate::config::entropy()?),
+            },
+        })
+    }
+
     /// What the record of the start says: everything that the task stands on, by digest.
     fn describe(&self, bundle: &BundleName, input: &Digest) -> String {
         let components: Vec<_> = match &self.work {

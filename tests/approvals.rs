@@ -227,6 +227,21 @@ fn no_answer_is_a_no() {
 }
 
 #[test]
+fn a_yes_that_came_too_long_ago_is_none() {
+    let scene = scene();
+    // It is looked for ten times a second, and by then is over.
+    scene.rules(&rules("@ttl(\"1ms\")"));
+    let running = Running::start(&scene, &[append("one")], &[]);
+    let id = question(&scene, &[]);
+    assert_eq!(approve(&scene, &id).code, 0);
+    let report = running.end().json();
+    assert_eq!(report["output"][0]["code"], "RefusalCode::NeedsApproval", "{report}");
+    let refusal = &scene.records_of("refusal", "tools.call")[0];
+    assert!(refusal["detail"].as_str().unwrap().contains("the approval has expired"), "{refusal}");
+    assert_eq!(written(&scene), "");
+}
+
+#[test]
 fn what_changes_while_it_waits_voids_it() {
     type Change = (&'static str, fn(&Scene), &'static str);
     let changes: [Change; 4] = [

@@ -317,6 +317,16 @@ fn two_tools_for_one_import_need_a_choice() {
         assert!(checked.stdout.contains(&format!("call {chosen}")), "{checked:?}");
         assert!(!checked.stdout.contains("not granted: unused"), "{checked:?}");
     }
+    // A tool that was chosen and is not asked for is not stood in for by another one.
+    let choice = format!("[agent]\ntools = [{{ name = \"other\", imports = [\"{REFUNDS}\"] }}, \"billing\"]");
+    let scene = self::scene(&choice, &importing(REFUNDS, PLAIN, REFUND_4));
+    scene.component("other", &tool(REFUNDS, DOUBLE));
+    let bundle = std::fs::read_to_string(scene.path("bundle/bundle.toml")).unwrap();
+    let asked = bundle.replacen("tools = { names = [\"billing\", \"other\"] }", "tools = { names = [\"billing\"] }", 1);
+    assert_ne!(bundle, asked);
+    scene.write("bundle/bundle.toml", asked.as_bytes());
+    let error = refused(&scene, "import-not-granted");
+    assert!(error["message"].as_str().unwrap().contains(REFUNDS), "{error}");
     // What two answer is refused, even if nobody imports it.
     let entry = |tool: &str| format!("{{ name = \"{tool}\", imports = [\"{REFUNDS}\"] }}");
     let grants = format!("[agent]\ntools = [{}, {}]", entry("billing"), entry("other"));

@@ -9,6 +9,32 @@ use crate::approval::{Answer, Binding, Claim, Desk, LONGEST_ARGUMENTS, Mode, Req
 use crate::audit::{AuditError, Entry};
 use crate::policy::{Ask, Decision, Question};
 
+/// Why people did not let it be.
+struct No {
+    code: Code,
+    why: String,
+}
+
+impl No {
+    /// Nobody approved it.
+    #[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
+    fn unapproved(why: impl ToString) -> Self {
+        Self { code: Code::NeedsApproval, why: why.to_string() }
+    }
+
+    /// Somebody, or a rule, is against it.
+    #[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
+    fn denied(why: impl ToString) -> Self {
+        Self { code: Code::Denied, why: why.to_string() }
+    }
+}
+
+impl From<AuditError> for No {
+    fn from(AuditError(why): AuditError) -> Self {
+        Self { code: Code::Unavailable, why: format!("the approval could not be recorded: {why}") }
+    }
+}
+
 impl<G> Guard<'_, G> {
     /// Asks the groups that the rules name, waits for them, and decides again with their approval.
     ///
@@ -21,67 +47,62 @@ impl<G> Guard<'_, G> {
         question: &Question<'_>,
         ask: Ask,
     ) -> Result<Claim, Denied> {
+        let asked = ask.groups.iter().cloned().collect::<Vec<_>>().join(", ");
+        match self.yes(effect, entry, question, ask).await {
+            Ok(claim) => Ok(claim),
+            Err(No { code, why }) => {
+                let detail = serde_json::json!({ "approval": asked, "why": crate::audit::escaped(&why) }).to_string();
+                Err(self.gate.refuse(code, Entry { detail, ..entry.clone() }).await.into())
+            }
+        }
+    }
+
+    async fn yes<E: Effect<Grant = G>>(
+        &self,
+        effect: &E,
+        entry: &mut Entry,
+        question: &Question<'_>,
+        ask: Ask,
+    ) -> Result<Claim, No> {
         let gate = self.gate;
-        let groups = ask.groups.clone();
-        let refuse = async |code: Code, why: &str, entry: &Entry| {
-            let asked = groups.iter().cloned().collect::<Vec<_>>().join(", ");
-            let detail = serde_json::json!({ "approval": asked, "why": crate::audit::escaped(why) }).to_string();
-            Denied::from(gate.refuse(code, Entry { detail, ..entry.clone() }).await)
-        };
         if gate.approvals == Mode::Deny {
-            return Err(refuse(Code::NeedsApproval, "nobody is asked in this run", entry).await);
+            return Err(No::unapproved("nobody is asked in this run"));
         }
-        let policy = match gate.rules.policy() {
-            Ok(policy) => policy,
-            Err(error) => return Err(refuse(Code::Denied, &error, entry).await),
-        };
-        let request = match self.request(effect, entry, question, ask, &policy.digest().to_string()) {
-            Ok(request) => request,
-            Err(why) => return Err(refuse(Code::NeedsApproval, &why, entry).await),
-        };
-        if !gate.budget.ask() {
-            let why = format!("the task has asked {} times, which is all that it may", gate.budget.limits().approvals);
-            return Err(refuse(Code::NeedsApproval, &why, entry).await);
-        }
+        let (policy, groups) = (gate.rules.policy().map_err(No::denied)?, ask.groups.clone());
+        let request = self.request(effect, entry, question, ask, &policy.digest().to_string());
+        let request = request.map_err(No::unapproved)?;
         let digest = request.digest;
-        let unavailable = |AuditError(why)| format!("the approval could not be recorded: {why}");
-        let opened = match gate.ledger.health() {
-            Ok(()) => gate.desk.open(request).await,
-            Err(error) => Err(error),
-        };
-        let id = match opened.map_err(unavailable) {
-            Ok(Ok(id)) => id,
-            Ok(Err(unasked)) => return Err(refuse(Code::NeedsApproval, &unasked.to_string(), entry).await),
-            Err(why) => return Err(refuse(Code::Unavailable, &why, entry).await),
-        };
-        let open = Open::new(&gate.desk, &gate.observer, id);
-        let answer = {
-            let _waiting = gate.budget.wait_for_person();
-            gate.desk.answer(&open.id).await.map_err(unavailable)
-        };
-        match answer {
-            Ok(Answer::Approved) => {}
-            Ok(Answer::Denied { by }) => return Err(refuse(Code::Denied, &format!("{by} denied it"), entry).await),
-            Ok(Answer::None) => return Err(refuse(Code::NeedsApproval, "nobody answered in time", entry).await),
-            Err(why) => return Err(refuse(Code::Unavailable, &why, entry).await),
-        }
-        if let Err(changed) = gate.rules.still() {
-            return Err(refuse(Code::NeedsApproval, &changed.to_string(), entry).await);
-        }
+        let open = self.answered(request).await?;
+        gate.rules.still().map_err(No::unapproved)?;
         let standing = self.standing();
         match policy.decide(&Question { standing: &standing, ..question.clone() }, &groups) {
             Decision::Allow { rules } => entry.rules = rules,
             Decision::Deny { rules, error } => {
                 entry.rules = rules;
-                let why = error.unwrap_or_else(|| "it is not allowed any more".to_owned());
-                return Err(refuse(Code::Denied, &why, entry).await);
+                return Err(No::denied(error.unwrap_or_else(|| "it is not allowed any more".to_owned())));
             }
-            Decision::NeedsApproval { .. } => {
-                return Err(refuse(Code::Denied, "it is not allowed any more", entry).await);
-            }
+            Decision::NeedsApproval { .. } => return Err(No::denied("it is not allowed any more")),
         }
         entry.detail = detail("approval", &open.id);
         Ok(Claim { id: open.keep(), digest })
+    }
+
+    /// Puts a request before people, and waits until they have approved it.
+    async fn answered(&self, request: Request) -> Result<Open, No> {
+        let gate = self.gate;
+        if !gate.budget.ask() {
+            let most = gate.budget.limits().approvals;
+            return Err(No::unapproved(format!("the task has asked {most} times, which is all that it may")));
+        }
+        gate.ledger.health()?;
+        let id = gate.desk.open(request).await?.map_err(No::unapproved)?;
+        let open = Open::new(&gate.desk, &gate.observer, id);
+        let _waiting = gate.budget.wait_for_person();
+        match gate.desk.answer(&open.id).await? {
+            Answer::Approved => Ok(open),
+            Answer::Denied { by } => Err(No::denied(format!("{by} denied it"))),
+            Answer::None => Err(No::unapproved("nobody answered in time")),
+        }
     }
 
     /// The question that people are asked.

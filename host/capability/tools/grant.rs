@@ -15,8 +15,18 @@ use toml::Spanned;
 
 /// The tools that a component may call.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(transparent)]
-pub struct Grant(Vec<Entry>);
+#[serde(from = "Vec<Entry>")]
+pub struct Grant {
+    entries: Vec<Entry>,
+    /// Tools that were granted and not asked for. What they were to answer, nobody else does.
+    withheld: Vec<Entry>,
+}
+
+impl From<Vec<Entry>> for Grant {
+    fn from(entries: Vec<Entry>) -> Self {
+        Self { entries, withheld: Vec::new() }
+    }
+}
 
 /// One tool of a grant.
 #[derive(Clone, Debug)]
@@ -30,25 +40,26 @@ struct Entry {
 impl Grant {
     /// The tools' names.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().map(|entry| entry.name.get_ref().as_str())
+        self.entries.iter().map(|entry| entry.name.get_ref().as_str())
     }
 
     /// The tools' names, with their places.
     pub(super) fn places(&self) -> impl Iterator<Item = &Spanned<String>> {
-        self.0.iter().map(|entry| &entry.name)
+        self.entries.iter().map(|entry| &entry.name)
     }
 
     /// What the operator chose: a tool, and an import that it answers.
     pub fn choices(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0
+        self.entries
             .iter()
+            .chain(&self.withheld)
             .flat_map(|entry| entry.imports.iter().map(|import| (entry.name.get_ref().as_str(), import.as_str())))
     }
 
     /// The line of a manifest that grants a tool besides what is granted already.
     pub fn line_with(given: Option<&Self>, tool: &str) -> String {
         let quoted = |text: &str| format!("\"{text}\"");
-        let given = given.into_iter().flat_map(|grant| &grant.0).map(|entry| {
+        let given = given.into_iter().flat_map(|grant| &grant.entries).map(|entry| {
             let name = quoted(entry.name.get_ref());
             let imports: Vec<_> = entry.imports.iter().map(|import| quoted(import)).collect();
             if imports.is_empty() { name } else { format!("{{ name = {name}, imports = [{}] }}", imports.join(", ")) }
@@ -58,8 +69,9 @@ impl Grant {
 
     /// Only the tools that these names name; none when nothing is left.
     pub(super) fn only(&self, asked: impl Fn(&str) -> bool) -> Option<Self> {
-        let entries: Vec<_> = self.0.iter().filter(|entry| asked(entry.name.get_ref())).cloned().collect();
-        (!entries.is_empty()).then_some(Self(entries))
+        let (entries, withheld): (Vec<_>, Vec<_>) =
+            self.entries.iter().cloned().partition(|entry| asked(entry.name.get_ref()));
+        (!entries.is_empty()).then_some(Self { entries, withheld })
     }
 }
 
