@@ -39,7 +39,7 @@ pub(super) struct Arguments {
 /// On whose behalf a task acts, and what happens where people would have to be asked.
 #[derive(clap::Args)]
 pub(super) struct People {
-    /// On whose behalf the task acts: rules see it as `principal.user`, and it cannot approve what the task does
+    /// On whose behalf the task acts: rules see them as `principal.user`, and they cannot approve what it does
     #[arg(long = "as", value_name = "USER")]
     user: Option<String>,
     /// What to do where a rule asks for a person's approval [default: ask on a terminal, else deny]
