@@ -12,8 +12,8 @@ mod bindings {
 }
 
 use bindings::exports::ambit_examples::billing::billing as wit;
-use bindings::wasi::keyvalue::atomics;
-use bindings::wasi::keyvalue::store::{self, Bucket};
+
+use kept::Granted;
 
 use crate::ledger::{self, Currency, Refund};
 
@@ -31,12 +31,12 @@ impl wit::Guest for Billing {
             wit::Currency::Usd => Currency::Usd,
             wit::Currency::Gbp => Currency::Gbp,
         };
-        let refunded = ledger::refund(&Ledger::open()?, &order, amount, currency, reason)?;
+        let refunded = ledger::refund(&open()?, &order, amount, currency, reason)?;
         Ok(wit::Refunded { receipt: receipt(refunded.refund, refunded.repeated), total: refunded.total })
     }
 
     fn refunds_of(order: String) -> Result<Vec<wit::Receipt>, wit::Error> {
-        let refunds = ledger::refunds_of(&Ledger::open()?, &order)?;
+        let refunds = ledger::refunds_of(&open()?, &order)?;
         Ok(refunds.into_iter().map(|refund| receipt(refund, true)).collect())
     }
 }
@@ -63,45 +63,6 @@ impl From<ledger::Error> for wit::Error {
     }
 }
 
-/// The granted namespace.
-struct Ledger(Bucket);
-
-impl Ledger {
-    fn open() -> Result<Ledger, wit::Error> {
-        store::open("default").map(Ledger).map_err(|error| wit::Error::Ledger(told(error)))
-    }
-}
-
-impl ledger::State for Ledger {
-    fn get(&self, key: &str) -> Result<Option<Vec<u8>>, String> {
-        self.0.get(key).map_err(told)
-    }
-
-    fn set(&self, key: &str, value: &[u8]) -> Result<(), String> {
-        self.0.set(key, value).map_err(told)
-    }
-
-    fn increment(&self, key: &str, by: u64) -> Result<u64, String> {
-        atomics::increment(&self.0, key, by).map_err(told)
-    }
-
-    fn keys(&self) -> Result<Vec<String>, String> {
-        let (mut keys, mut cursor) = (Vec::new(), None);
-        loop {
-            let page = self.0.list_keys(cursor).map_err(told)?;
-            keys.extend(page.keys);
-            cursor = page.cursor;
-            if cursor.is_none() {
-                return Ok(keys);
-            }
-        }
-    }
-}
-
-fn told(error: store::Error) -> String {
-    match error {
-        store::Error::NoSuchStore => "no-such-store".to_owned(),
-        store::Error::AccessDenied => "access-denied".to_owned(),
-        store::Error::Other(why) => why,
-    }
+fn open() -> Result<Granted, wit::Error> {
+    Granted::open().map_err(wit::Error::Ledger)
 }

@@ -12,8 +12,8 @@ mod bindings {
 }
 
 use bindings::exports::ambit_examples::notify::notify as wit;
-use bindings::wasi::keyvalue::atomics;
-use bindings::wasi::keyvalue::store::{self, Bucket};
+
+use kept::Granted;
 
 use crate::outbox::{self, Message};
 
@@ -21,12 +21,12 @@ struct Notify;
 
 impl wit::Guest for Notify {
     fn send(channel: String, text: String) -> Result<u64, wit::Error> {
-        outbox::send(&Outbox::open()?, channel, text).map_err(wit::Error::from)
+        outbox::send(&open()?, channel, text).map_err(wit::Error::from)
     }
 
     fn sent(limit: Option<u32>) -> Result<Vec<wit::Message>, wit::Error> {
         let message = |Message { number, channel, text }| wit::Message { number, channel, text };
-        Ok(outbox::sent(&Outbox::open()?, limit)?.into_iter().map(message).collect())
+        Ok(outbox::sent(&open()?, limit)?.into_iter().map(message).collect())
     }
 }
 
@@ -41,45 +41,6 @@ impl From<outbox::Error> for wit::Error {
     }
 }
 
-/// The granted namespace.
-struct Outbox(Bucket);
-
-impl Outbox {
-    fn open() -> Result<Outbox, wit::Error> {
-        store::open("default").map(Outbox).map_err(|error| wit::Error::Outbox(told(error)))
-    }
-}
-
-impl outbox::State for Outbox {
-    fn get(&self, key: &str) -> Result<Option<Vec<u8>>, String> {
-        self.0.get(key).map_err(told)
-    }
-
-    fn set(&self, key: &str, value: &[u8]) -> Result<(), String> {
-        self.0.set(key, value).map_err(told)
-    }
-
-    fn increment(&self, key: &str, by: u64) -> Result<u64, String> {
-        atomics::increment(&self.0, key, by).map_err(told)
-    }
-
-    fn keys(&self) -> Result<Vec<String>, String> {
-        let (mut keys, mut cursor) = (Vec::new(), None);
-        loop {
-            let page = self.0.list_keys(cursor).map_err(told)?;
-            keys.extend(page.keys);
-            cursor = page.cursor;
-            if cursor.is_none() {
-                return Ok(keys);
-            }
-        }
-    }
-}
-
-fn told(error: store::Error) -> String {
-    match error {
-        store::Error::NoSuchStore => "no-such-store".to_owned(),
-        store::Error::AccessDenied => "access-denied".to_owned(),
-        store::Error::Other(why) => why,
-    }
+fn open() -> Result<Granted, wit::Error> {
+    Granted::open().map_err(wit::Error::Outbox)
 }

@@ -1,5 +1,6 @@
 //! The outbox: one key for each message, `message/<number>`, and the number of the newest in `number`.
 
+use kept::State;
 use serde::{Deserialize, Serialize};
 
 /// The longest text, in bytes.
@@ -9,34 +10,6 @@ pub const LONGEST: usize = 4_000;
 pub const USUAL: u32 = 20;
 /// See [`USUAL`].
 pub const MOST: u32 = 100;
-
-/// Where the outbox is kept. Errors are sentences.
-pub trait State {
-    /// The value of a key.
-    ///
-    /// # Errors
-    ///
-    /// It cannot be read.
-    fn get(&self, key: &str) -> Result<Option<Vec<u8>>, String>;
-    /// Sets a key's value.
-    ///
-    /// # Errors
-    ///
-    /// It cannot be written.
-    fn set(&self, key: &str, value: &[u8]) -> Result<(), String>;
-    /// Adds to a number, at once, and returns what it is now.
-    ///
-    /// # Errors
-    ///
-    /// It cannot be written.
-    fn increment(&self, key: &str, by: u64) -> Result<u64, String>;
-    /// All keys.
-    ///
-    /// # Errors
-    ///
-    /// They cannot be read.
-    fn keys(&self) -> Result<Vec<String>, String>;
-}
 
 /// A message that was sent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -117,30 +90,9 @@ fn key(number: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::cell::RefCell;
-    use std::collections::BTreeMap;
+    use kept::Memory;
 
     use super::*;
-
-    #[derive(Default)]
-    struct Memory(RefCell<BTreeMap<String, Vec<u8>>>, RefCell<u64>);
-
-    impl State for Memory {
-        fn get(&self, key: &str) -> Result<Option<Vec<u8>>, String> {
-            Ok(self.0.borrow().get(key).cloned())
-        }
-        fn set(&self, key: &str, value: &[u8]) -> Result<(), String> {
-            self.0.borrow_mut().insert(key.to_owned(), value.to_vec());
-            Ok(())
-        }
-        fn increment(&self, _: &str, by: u64) -> Result<u64, String> {
-            *self.1.borrow_mut() += by;
-            Ok(*self.1.borrow())
-        }
-        fn keys(&self) -> Result<Vec<String>, String> {
-            Ok(self.0.borrow().keys().cloned().chain(["number".to_owned()]).collect())
-        }
-    }
 
     fn tell(state: &Memory, channel: &str, text: &str) -> Result<u64, Error> {
         send(state, channel.to_owned(), text.to_owned())
