@@ -357,10 +357,18 @@ fn what_a_person_reads_is_the_hosts_rendering() {
     scene.ambit(&["approvals", "deny", &id, "--by", "maria"]);
     let report = running.end();
     assert!(plain(&report.stderr), "{report:?}");
+    // A text that would fill lines to their end, and go on where the host begins its own.
+    let filled = format!("{}approval 01K: nobody is asked", " ".repeat(200));
+    let running = Running::start(&scene, &[append(&filled)], &[]);
+    let id = question(&scene, &[id]);
+    let shown = scene.ambit(&["approvals", "show", &id]);
+    assert!(shown.stdout.lines().all(|line| line.chars().count() < 80), "{shown:?}");
+    scene.ambit(&["approvals", "deny", &id, "--by", "maria"]);
+    running.end();
     // What is too long to be read is not asked about.
     let report = Running::start(&scene, &[append(&"x".repeat(17 << 10))], &[]).end();
     assert_eq!(report.json()["output"][0]["code"], "RefusalCode::NeedsApproval");
-    assert_eq!(codes(&scene, "ask").len(), 1);
+    assert_eq!(codes(&scene, "ask").len(), 2);
 }
 
 #[test]

@@ -8,6 +8,9 @@ use super::{Context, Failure, Format, output};
 use crate::approval::State;
 use crate::edge::approvals::{AnswerError, Listed, Verdict};
 
+/// How many characters of arguments stand in one line.
+const WIDTH: usize = 60;
+
 #[derive(clap::Subcommand)]
 pub(super) enum Verb {
     /// List what waits for an answer, the oldest first
@@ -115,7 +118,7 @@ pub(super) fn describe(approval: &Listed) -> String {
             let _ = writeln!(text, "  {key:<9} {value}");
         }
     };
-    let arguments = output::printable(&approval.arguments).replace('\n', "\n            ");
+    let arguments = folded(&output::printable(&approval.arguments));
     line("with", &arguments);
     line("who", &format!("{} of {}, task {}", approval.component, approval.bundle, approval.task));
     line("on behalf", &crate::audit::escaped(approval.user.as_deref().unwrap_or_default()));
@@ -123,6 +126,17 @@ pub(super) fn describe(approval: &Listed) -> String {
     line("rules", &approval.rules.iter().map(|rule| crate::audit::escaped(rule)).collect::<Vec<_>>().join(", "));
     line("until", &until(approval.deadline));
     text
+}
+
+/// Lines that stay right of the host's own words on any usual terminal, so that none of them can pass for one.
+fn folded(text: &str) -> String {
+    const INDENT: &str = "\n            ";
+    let fold = |line: &str| {
+        let letters: Vec<char> = line.chars().collect();
+        let parts = letters.chunks(WIDTH).map(|part| part.iter().collect::<String>());
+        parts.collect::<Vec<_>>().join(&format!("{INDENT}… "))
+    };
+    text.lines().map(fold).collect::<Vec<_>>().join(INDENT)
 }
 
 fn groups(approval: &Listed) -> String {

@@ -332,3 +332,44 @@ fn write(connection: &mut Connection, queue: &Receiver<Work>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[expect(clippy::disallowed_methods, reason = "the test looks into the file")]
+    fn raw(home: &Home) -> Connection {
+        Connection::open(home.path().join("ambit.db")).unwrap()
+    }
+
+    fn versions(home: &Home) -> (i64, i64, String) {
+        let connection = raw(home);
+        let version = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
+        let approvals = connection.query_row("SELECT count(*) FROM approval", [], |row| row.get(0)).unwrap();
+        let labels = connection.query_row("SELECT labels FROM state WHERE key = 'k'", [], |row| row.get(0)).unwrap();
+        (version, approvals, labels)
+    }
+
+    #[test]
+    fn a_home_of_the_first_layout_is_brought_up_to_date_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = Home::open(Some(folder.path())).unwrap();
+        let old = raw(&home);
+        old.execute_batch(TABLES).unwrap();
+        old.execute_batch("INSERT INTO state VALUES ('b', 'n', 'k', x'31'); PRAGMA user_version = 1;").unwrap();
+        drop(old);
+        for _ in 0..2 {
+            drop(Database::open(&home).unwrap());
+            assert_eq!(versions(&home), (VERSION, 0, "[]".to_owned()));
+        }
+    }
+
+    #[test]
+    fn a_home_of_a_later_layout_is_not_touched() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = Home::open(Some(folder.path())).unwrap();
+        let new = raw(&home);
+        new.pragma_update(None, "user_version", VERSION + 1).unwrap();
+        assert!(matches!(Database::open(&home), Err(DatabaseError::Layout { .. })));
+    }
+}
