@@ -291,18 +291,8 @@ impl<'a, G> Guard<'a, G> {
         if let Err(exhausted) = self.gate.budget.attempt() {
             return self.exhausted(exhausted, self.question(effect)).await;
         }
-        let mut entry = Entry { detail: detail("why", why), ..self.question(effect) };
-        if !self.grant.is_some_and(|grant| effect.covered(grant)) {
-            self.unnamed(&mut entry, &effect.resource());
-        }
+        let entry = Entry { detail: detail("why", why), ..self.question(effect) };
         Denied::Refused(self.gate.refuse(code, entry).await)
-    }
-
-    /// A name that no grant lists is the guest's own text, and stands in the field for such text alone; not even there when
-    /// the guest carries labels, for the log may be shown to anyone.
-    fn unnamed(&self, entry: &mut Entry, resource: &Resource) {
-        entry.resource = resource.kind.to_owned();
-        entry.text = self.actor.told(&resource.name);
     }
 
     async fn decide<E: Effect<Grant = G>>(&self, effect: E) -> Result<(Permit<E>, Settlement<'a>), Denied> {
@@ -313,7 +303,6 @@ impl<'a, G> Guard<'a, G> {
         }
         let Some(grant) = self.grant.filter(|grant| effect.covered(grant)) else {
             entry.detail = detail("why", "the grant does not cover it");
-            self.unnamed(&mut entry, &effect.resource());
             return Err(gate.refuse(Code::NotGranted, entry).await.into());
         };
         if let Some(accepted) = effect.accepts(grant)
@@ -422,7 +411,14 @@ impl<'a, G> Guard<'a, G> {
         let mut entry = self.gate.entry(Kind::Intent, self.actor, E::ACTION);
         entry.effect = self.gate.effects.fetch_add(1, Ordering::Relaxed) + 1;
         entry.import = self.import;
-        entry.resource = effect.resource().to_string();
+        let resource = effect.resource();
+        if self.grant.is_some_and(|grant| effect.covered(grant)) {
+            entry.resource = resource.to_string();
+        } else {
+            // A name that no grant lists is the guest's own text, and stands in the field for such text alone.
+            entry.resource = resource.kind.to_owned();
+            entry.text = self.actor.told(&resource.name);
+        }
         entry
     }
 
