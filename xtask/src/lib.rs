@@ -1,0 +1,1 @@
+//! The project's own services, for its demo and its tests.
