@@ -82,7 +82,14 @@ pub type Given = Result<String, types::Failure>;
 impl Session {
     /// A task with a plan, about to run.
     pub fn new(plan: Plan, gate: Arc<Gate>, seeds: Seeds, outside: Outside) -> Arc<Self> {
-        Arc::new_cyclic(|itself| Self { plan, gate, seeds, outside, shared: Shared::default(), itself: Weak::clone(itself) })
+        Arc::new_cyclic(|itself| Self {
+            plan,
+            gate,
+            seeds,
+            outside,
+            shared: Shared::default(),
+            itself: Weak::clone(itself),
+        })
     }
 
     /// Runs the agent on an input until it ends, its time is over, or the future is dropped.

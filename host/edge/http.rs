@@ -66,7 +66,8 @@ impl Web {
 
     async fn exchange(self, request: Request, outgoing: Outgoing) -> Result<Arrived, Failed> {
         let Outgoing { stream, connect } = outgoing;
-        let (address, mut link) = timeout(connect, self.connect(&request)).await.map_err(|_| Failed::ConnectTimeout)??;
+        let (address, mut link) =
+            timeout(connect, self.connect(&request)).await.map_err(|_| Failed::ConnectTimeout)??;
         let message = message(request, stream)?;
         let head = link.send(message).await?;
         let (parts, body) = head.into_parts();
@@ -155,7 +156,10 @@ struct Link {
 
 impl Link {
     /// Sends a message and waits for the head of the answer. The connection is driven from here: no task holds it.
-    async fn send(&mut self, message: http::Request<WasiBody>) -> Result<http::Response<hyper::body::Incoming>, Failed> {
+    async fn send(
+        &mut self,
+        message: http::Request<WasiBody>,
+    ) -> Result<http::Response<hyper::body::Incoming>, Failed> {
         let mut sending = std::pin::pin!(self.sender.send_request(message));
         let driver = &mut self.driver;
         std::future::poll_fn(|context| {

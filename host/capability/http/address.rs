@@ -65,7 +65,9 @@ const SPECIAL_V6: &[(Ipv6Net, &str)] = &[
 /// What an address is for, if it is not public.
 pub fn special(address: IpAddr) -> Option<&'static str> {
     match address {
-        IpAddr::V4(address) => SPECIAL_V4.iter().find(|(block, _)| block.contains(&address)).map(|(_, purpose)| *purpose),
+        IpAddr::V4(address) => {
+            SPECIAL_V4.iter().find(|(block, _)| block.contains(&address)).map(|(_, purpose)| *purpose)
+        }
         IpAddr::V6(address) => {
             let named = SPECIAL_V6.iter().find(|(block, _)| block.contains(&address)).map(|(_, purpose)| *purpose);
             // The interface identifier of ISATAP (RFC 5214) carries an IPv4 address below any prefix.
@@ -156,7 +158,8 @@ impl<'de> Deserialize<'de> for Reach {
 
 fn block(text: &str) -> Result<IpNet, String> {
     let block = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
-    let block = block.map_err(|_| format!("`{}` is no block of addresses, as `10.20.0.5/32` is", text.escape_debug()))?;
+    let block =
+        block.map_err(|_| format!("`{}` is no block of addresses, as `10.20.0.5/32` is", text.escape_debug()))?;
     if block.addr() != block.network() {
         return Err(format!("`{text}` has bits beyond its length: write `{}`", block.trunc()));
     }
@@ -170,19 +173,65 @@ mod tests {
     #[test]
     fn special_addresses_are_known_in_every_form() {
         for address in [
-            "0.0.0.0", "10.1.2.3", "100.64.0.1", "127.0.0.1", "127.255.255.255", "168.63.129.16", "169.254.169.254",
-            "172.31.255.255", "192.0.0.170", "192.0.2.1", "192.88.99.1", "192.168.1.1", "198.19.0.1", "198.51.100.7",
-            "203.0.113.9", "224.0.0.251", "240.0.0.1", "255.255.255.255", "::", "::1", "::7f00:1", "::ffff:127.0.0.1",
-            "::ffff:8.8.8.8", "::ffff:0:7f00:1", "64:ff9b::a9fe:a9fe", "64:ff9b:1::1", "100::1", "2001::1",
-            "2001:db8::1", "2002:7f00:1::", "3fff::1", "fc00::1", "fd00:ec2::254", "fe80::1", "febf::1", "fec0::1",
-            "ff02::1", "2606:4700::5efe:7f00:1",
+            "0.0.0.0",
+            "10.1.2.3",
+            "100.64.0.1",
+            "127.0.0.1",
+            "127.255.255.255",
+            "168.63.129.16",
+            "169.254.169.254",
+            "172.31.255.255",
+            "192.0.0.170",
+            "192.0.2.1",
+            "192.88.99.1",
+            "192.168.1.1",
+            "198.19.0.1",
+            "198.51.100.7",
+            "203.0.113.9",
+            "224.0.0.251",
+            "240.0.0.1",
+            "255.255.255.255",
+            "::",
+            "::1",
+            "::7f00:1",
+            "::ffff:127.0.0.1",
+            "::ffff:8.8.8.8",
+            "::ffff:0:7f00:1",
+            "64:ff9b::a9fe:a9fe",
+            "64:ff9b:1::1",
+            "100::1",
+            "2001::1",
+            "2001:db8::1",
+            "2002:7f00:1::",
+            "3fff::1",
+            "fc00::1",
+            "fd00:ec2::254",
+            "fe80::1",
+            "febf::1",
+            "fec0::1",
+            "ff02::1",
+            "2606:4700::5efe:7f00:1",
         ] {
             assert!(special(address.parse().unwrap()).is_some(), "{address} is taken for public");
         }
         for address in [
-            "1.1.1.1", "8.8.8.8", "100.63.255.255", "100.128.0.0", "126.255.255.255", "128.0.0.1", "168.63.129.17",
-            "172.15.0.1", "172.32.0.1", "192.0.1.1", "198.17.255.255", "198.20.0.0", "223.255.255.255", "2606:4700::1111",
-            "2a00:1450:4001::200e", "2001:4860:4860::8888", "2003::1",
+            "1.1.1.1",
+            "8.8.8.8",
+            "100.63.255.255",
+            "100.128.0.0",
+            "126.255.255.255",
+            "128.0.0.1",
+            "168.63.129.17",
+            "172.15.0.1",
+            "172.32.0.1",
+            "192.0.1.1",
+            "198.17.255.255",
+            "198.20.0.0",
+            "223.255.255.255",
+            "2606:4700::1111",
+            "2a00:1450:4001::200e",
+            "2001:4860:4860::8888",
+            "2003::1",
         ] {
             assert_eq!(special(address.parse().unwrap()), None, "{address} is not taken for public");
         }

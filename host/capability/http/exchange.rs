@@ -193,7 +193,8 @@ impl Exchange {
             if (collected.len() + piece.len()) as u64 > longest {
                 let none = Payload::Whole(Bytes::new());
                 let request = Request::under(rule, method.as_str(), target.clone(), Headers::default(), none);
-                let why = format!("its body is longer than {longest} bytes, which is what `request` of the rule allows");
+                let why =
+                    format!("its body is longer than {longest} bytes, which is what `request` of the rule allows");
                 // Recorded; what the guest hears is more exact.
                 return match guard.refuse(Code::Quota, &request, &why).await {
                     Denied::Refused(_) => Err(Failed::RequestTooLong { longest }),
@@ -215,7 +216,12 @@ async fn unsendable(guard: &Guard<'_, Grant>, told: String, why: &BadTarget) -> 
 }
 
 /// The rule that lists a request; one that none lists is refused.
-async fn listed<'a>(guard: &Guard<'a, Grant>, method: &Method, target: &Target, told: String) -> Result<&'a Rule, Failed> {
+async fn listed<'a>(
+    guard: &Guard<'a, Grant>,
+    method: &Method,
+    target: &Target,
+    told: String,
+) -> Result<&'a Rule, Failed> {
     match guard.grant().and_then(|grant| grant.rule(method.as_str(), target)) {
         Some(rule) => Ok(rule),
         None => Err(guard.refuse(Code::NotGranted, &Unsendable(told), "the grant does not cover it").await.into()),
@@ -295,7 +301,9 @@ impl Hop<'_> {
             self.exchange.traffic.take(host, more, &self.rule.budget)
         };
         receive(headers::size(&headers))?;
-        if self.follows && let Some(location) = location(status, &headers) {
+        if self.follows
+            && let Some(location) = location(status, &headers)
+        {
             return Ok(Went::Redirected(status, location));
         }
         delivery.begin(status, headers::shown(headers));

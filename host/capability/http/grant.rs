@@ -27,11 +27,14 @@ impl TryFrom<String> for HostName {
     fn try_from(text: String) -> Result<Self, String> {
         let shown = text.escape_debug();
         if text.contains('*') {
-            return Err(format!("`{shown}` is a pattern, and hosts are matched exactly: list its parts in `subdomains`"));
+            return Err(format!(
+                "`{shown}` is a pattern, and hosts are matched exactly: list its parts in `subdomains`"
+            ));
         }
         let bare = text.parse::<std::net::Ipv6Addr>().is_ok();
         let written = if bare { format!("[{text}]") } else { text.clone() };
-        let parsed = Host::parse(&written).map_err(|_| format!("`{shown}` is no host: write it as `docs.example.net`"))?;
+        let parsed =
+            Host::parse(&written).map_err(|_| format!("`{shown}` is no host: write it as `docs.example.net`"))?;
         let host = parsed.to_string();
         if host.ends_with('.') || host != written.to_ascii_lowercase() {
             return Err(format!("`{shown}` is no host in its usual notation: write `{}`", host.trim_end_matches('.')));
@@ -51,7 +54,11 @@ impl TryFrom<String> for Subdomain {
     fn try_from(text: String) -> Result<Self, String> {
         let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_' | '.');
         let is_part = !text.is_empty() && text.chars().all(fits) && text.split('.').all(|part| !part.is_empty());
-        if is_part { Ok(Self(text)) } else { Err(format!("`{}` is no part of a host: write it as `eu`", text.escape_debug())) }
+        if is_part {
+            Ok(Self(text))
+        } else {
+            Err(format!("`{}` is no part of a host: write it as `eu`", text.escape_debug()))
+        }
     }
 }
 
@@ -238,7 +245,10 @@ impl<'de> Deserialize<'de> for Rule {
             return Err(reject("no port is called 0", "leave `port` out to mean that of the scheme"));
         }
         if ca.is_some() && scheme == Scheme::Http {
-            return Err(reject("there are no certificates without TLS", "leave `ca` out, or write `scheme = \"https\"`"));
+            return Err(reject(
+                "there are no certificates without TLS",
+                "leave `ca` out, or write `scheme = \"https\"`",
+            ));
         }
         if written.redirects > MOST_REDIRECTS {
             let help = format!("write at most {MOST_REDIRECTS}");
@@ -253,7 +263,8 @@ impl<'de> Deserialize<'de> for Rule {
             return Err(reject("an address has no subdomains", "leave `subdomains` out"));
         }
         // A host that is an address names the address.
-        let own = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().ok().map(|own| Reach::Blocks(vec![own.into()]));
+        let own =
+            host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().ok().map(|own| Reach::Blocks(vec![own.into()]));
         let below = subdomains.iter().map(|Subdomain(part)| format!("{part}.{host}"));
         let hosts: Vec<String> = std::iter::once(host.clone()).chain(below).collect();
         let time = written.time.duration();
@@ -298,10 +309,12 @@ impl Rule {
     }
 
     fn lines(&self) -> impl Iterator<Item = String> {
-        self.methods.iter().flat_map(|method| self.hosts.iter().map(move |host| (method, host))).map(|(method, host)| {
-            let paths: Vec<&str> = self.paths.iter().map(|pattern| pattern.written.as_str()).collect();
-            format!("{} {}{}", method.0, self.place(host), paths.join(" "))
-        })
+        self.methods.iter().flat_map(|method| self.hosts.iter().map(move |host| (method, host))).map(
+            |(method, host)| {
+                let paths: Vec<&str> = self.paths.iter().map(|pattern| pattern.written.as_str()).collect();
+                format!("{} {}{}", method.0, self.place(host), paths.join(" "))
+            },
+        )
     }
 }
 
@@ -342,7 +355,8 @@ impl Grant {
     /// The part of it that was asked for.
     pub(super) fn narrow(&self, request: &Request) -> Option<Self> {
         let rules = self.rules.iter().filter_map(|rule| {
-            let methods: BTreeSet<_> = rule.methods.iter().filter(|method| request.methods.contains(method)).cloned().collect();
+            let methods: BTreeSet<_> =
+                rule.methods.iter().filter(|method| request.methods.contains(method)).cloned().collect();
             let hosts: Vec<_> = rule.hosts.iter().filter(|host| request.asks_for(host)).cloned().collect();
             (!methods.is_empty() && !hosts.is_empty()).then(|| Rule { methods, hosts, ..rule.clone() })
         });
@@ -390,7 +404,8 @@ pub(super) fn compared(grant: Option<&Grant>, request: Option<&Request>) -> Vec<
     let unused = rules.iter().flat_map(Rule::lines).filter(|line| !left.contains(line));
     let missing = request.into_iter().flat_map(|request| {
         let hosts: Vec<_> = request.hosts.iter().map(Some).chain(request.hosts.is_empty().then_some(None)).collect();
-        let wishes = request.methods.iter().flat_map(move |method| hosts.clone().into_iter().map(move |host| (method, host)));
+        let wishes =
+            request.methods.iter().flat_map(move |method| hosts.clone().into_iter().map(move |host| (method, host)));
         let is_met = |method: &Method, host: Option<&HostName>| {
             let of_host = |rule: &Rule| host.is_none_or(|host| rule.hosts.contains(&host.0));
             rules.iter().any(|rule| rule.methods.contains(method) && of_host(rule))

@@ -10,7 +10,9 @@ pub struct Headers(pub HeaderMap);
 impl Serialize for Headers {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         // Escaped, every value has one text.
-        serializer.collect_seq(self.0.iter().map(|(name, value)| (name.as_str(), value.as_bytes().escape_ascii().to_string())))
+        serializer.collect_seq(
+            self.0.iter().map(|(name, value)| (name.as_str(), value.as_bytes().escape_ascii().to_string())),
+        )
     }
 }
 
@@ -92,8 +94,16 @@ mod tests {
     fn headers_that_are_not_the_guests_are_known_in_any_spelling() {
         assert!(FORBIDDEN.is_sorted());
         for name in [
-            "Host", "AUTHORIZATION", "Cookie", "X-Forwarded-Host", "Transfer-Encoding", "Proxy-Authorization", "TE",
-            "X-HTTP-Method-Override", "Sec-WebSocket-Key", "Trailer",
+            "Host",
+            "AUTHORIZATION",
+            "Cookie",
+            "X-Forwarded-Host",
+            "Transfer-Encoding",
+            "Proxy-Authorization",
+            "TE",
+            "X-HTTP-Method-Override",
+            "Sec-WebSocket-Key",
+            "Trailer",
         ] {
             assert!(is_forbidden(&name.parse().unwrap()), "{name}");
         }

@@ -124,7 +124,11 @@ type Worker = Box<dyn Future<Output = Result<(), Error>> + Send>;
 
 /// Begins an exchange. The guest goes on while its request is decided on, sent and answered: its body may not be written
 /// yet.
-fn handle(state: &mut TaskState, request: Handle<HostOutgoingRequest>, options: Option<Handle<RequestOptions>>) -> HttpResult<Promised> {
+fn handle(
+    state: &mut TaskState,
+    request: Handle<HostOutgoingRequest>,
+    options: Option<Handle<RequestOptions>>,
+) -> HttpResult<Promised> {
     let (guarded, opened, table) = state.detached::<Http>();
     guarded.guard::<Http>().budget().overdrawn().map_err(|spent| HttpError::trap(Denied::from(spent)))?;
     let options = options.map(|options| table.delete(options)).transpose()?.unwrap_or_default();

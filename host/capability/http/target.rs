@@ -15,9 +15,24 @@ use url::{Host, Url};
 const LONGEST: usize = 8 * 1024;
 
 /// What is encoded in a segment of a path: all but what RFC 3986 lets stand for itself (`pchar`), without `;`.
-const SEGMENT: &AsciiSet =
-    &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'%').add(b'/').add(b';').add(b'<').add(b'>').add(b'?').add(b'[').add(b'\\')
-        .add(b']').add(b'^').add(b'`').add(b'{').add(b'|').add(b'}');
+const SEGMENT: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'#')
+    .add(b'%')
+    .add(b'/')
+    .add(b';')
+    .add(b'<')
+    .add(b'>')
+    .add(b'?')
+    .add(b'[')
+    .add(b'\\')
+    .add(b']')
+    .add(b'^')
+    .add(b'`')
+    .add(b'{')
+    .add(b'|')
+    .add(b'}');
 
 /// `http` or `https`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -101,7 +116,8 @@ impl Target {
         if path_and_query.bytes().any(|byte| !byte.is_ascii_graphic() || b"\\#".contains(&byte)) {
             return Err(BadTarget::Path("it has characters that have to be encoded"));
         }
-        let rest = if path_and_query.starts_with('/') { path_and_query.to_owned() } else { format!("/{path_and_query}") };
+        let rest =
+            if path_and_query.starts_with('/') { path_and_query.to_owned() } else { format!("/{path_and_query}") };
         let written = rest.split('?').next().unwrap_or_default().to_owned();
         let url = Url::parse(&format!("{}://{authority}{rest}", scheme.as_str()));
         let url = url.map_err(|_| BadTarget::Authority("it is no host and port"))?;
@@ -253,19 +269,55 @@ mod tests {
     #[test]
     fn what_is_not_what_it_seems_is_refused() {
         for odd in [
-            "https://api.granted.com@evil.com/", "https://user:pw@evil.com/", "https://@evil.com/",
-            "https://evil.com#@api.granted.com", "https://127.1/", "https://0x7f000001/", "https://2130706433/",
-            "https://0177.0.0.1/", "https://[0:0:0:0:0:0:0:1]/", "https://[::ffff:7f00:0001]/", "https://localhost./",
-            "https://a.example:0/", "https://a.example:99999/", "https://a.example:/", "https://a..example/",
-            "https://exa%6dple.com/", "https://a.example\\@b.example/", "https:///", "https://ex\u{e4}mple.com/", "ftp://a.example/",
-            "https://xn--a/", "https://a.example:4 43/", "https://[::1%25lo]/", "https://a.example:80:80/",
+            "https://api.granted.com@evil.com/",
+            "https://user:pw@evil.com/",
+            "https://@evil.com/",
+            "https://evil.com#@api.granted.com",
+            "https://127.1/",
+            "https://0x7f000001/",
+            "https://2130706433/",
+            "https://0177.0.0.1/",
+            "https://[0:0:0:0:0:0:0:1]/",
+            "https://[::ffff:7f00:0001]/",
+            "https://localhost./",
+            "https://a.example:0/",
+            "https://a.example:99999/",
+            "https://a.example:/",
+            "https://a..example/",
+            "https://exa%6dple.com/",
+            "https://a.example\\@b.example/",
+            "https:///",
+            "https://ex\u{e4}mple.com/",
+            "ftp://a.example/",
+            "https://xn--a/",
+            "https://a.example:4 43/",
+            "https://[::1%25lo]/",
+            "https://a.example:80:80/",
         ] {
             assert!(read(odd).is_err(), "{odd} is taken for {:?}", read(odd));
         }
         for path in [
-            "/v1/../admin", "/v1/%2e%2e/admin", "/v1/%2E./admin", "/./a", "/v1/..", "//admin", "/v1//admin", "/v1/%2fadmin",
-            "/v1%2f..%2fadmin", "/v1/..;/admin", "/v1;x=y/admin", "/v1/%3bx", "/v1/%5c..%5cadmin", "/v1\\admin",
-            "/v1/%252e%252e/admin", "/v1/%00", "/v1/%0d%0aHost:x", "/a#b", "/a b", "/a\tb", "/%ff",
+            "/v1/../admin",
+            "/v1/%2e%2e/admin",
+            "/v1/%2E./admin",
+            "/./a",
+            "/v1/..",
+            "//admin",
+            "/v1//admin",
+            "/v1/%2fadmin",
+            "/v1%2f..%2fadmin",
+            "/v1/..;/admin",
+            "/v1;x=y/admin",
+            "/v1/%3bx",
+            "/v1/%5c..%5cadmin",
+            "/v1\\admin",
+            "/v1/%252e%252e/admin",
+            "/v1/%00",
+            "/v1/%0d%0aHost:x",
+            "/a#b",
+            "/a b",
+            "/a\tb",
+            "/%ff",
         ] {
             let target = Target::read("https", "a.example", path);
             assert!(target.is_err(), "{path} is taken for {target:?}");
@@ -282,7 +334,9 @@ mod tests {
         assert_eq!(to("http://169.254.169.254/latest").as_deref(), Ok("http://169.254.169.254/latest"));
         // What WHATWG repairs shows as what it is.
         assert_eq!(to("http://0x7f.1/").as_deref(), Ok("http://127.0.0.1/"));
-        for odd in ["file:///etc/passwd", "https://u@b.example/", "https://b.example./", "/a%2fb", "/a//b", "javascript:x"] {
+        for odd in
+            ["file:///etc/passwd", "https://u@b.example/", "https://b.example./", "/a%2fb", "/a//b", "javascript:x"]
+        {
             assert!(to(odd).is_err(), "{odd}");
         }
     }
