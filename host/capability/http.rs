@@ -23,6 +23,9 @@ mod interface;
 pub mod target;
 pub mod traffic;
 
+#[cfg(test)]
+mod tests;
+
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
