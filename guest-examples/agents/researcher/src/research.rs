@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 use text::words::words;
 
-use crate::request;
+use crate::pages::{self, Pages};
+use crate::request::{self, Request};
 use crate::sentences::{Sentence, sentences};
 use crate::tools::{self, CallError, Found, Passage, Tools};
 use crate::weights::Weights;
@@ -43,28 +44,58 @@ impl Failure {
     }
 }
 
-/// Answers the question in `input`, as JSON: `question`, `answer`, `citations`, `searched` and `notes`.
+/// Answers the question in `input`, as JSON: `question`, `answer`, `citations`, `searched` and `notes`; and `pages`, with the
+/// addresses that were `read` and `refused`, when the request names pages.
 ///
 /// # Errors
 ///
-/// `bad-input` (see [`request::question`]), `no-tools` when there is no search tool, `search-refused` and
-/// `search-failed`. What goes wrong with a quote is a note.
+/// `bad-input` (see [`request::request`]), `no-tools` when there is no tool to search or to browse with, `search-refused` and
+/// `search-failed`. What goes wrong with a quote or a page is a note.
 pub fn research(input: &str, tools: &impl Tools) -> Result<Value, Failure> {
-    let question = request::question(input)?;
-    let found = tools::search(tools, &question, PASSAGES).map_err(|error| search_failure(&error))?;
-    let weights = Weights::of(&found);
-    let mut notes = unknown_words(&found);
-    let excerpts = quote(tools, best(&found, &weights), &mut notes);
+    let Request { question, pages } = request::request(input)?;
+    if pages.is_empty() {
+        let found = tools::search(tools, &question, PASSAGES).map_err(|error| search_failure(&error))?;
+        return Ok(report(&question, &found, |best, notes| quote(tools, best, notes)));
+    }
+    let pages = pages::read(tools, &pages)
+        .map_err(|_| Failure::new("no-tools", "no tool `browse` with a function `read` was granted"))?;
+    let found = pages.search(&question, PASSAGES as usize).ok_or_else(no_words)?;
+    let mut report = report(&question, &found, |best, notes| {
+        notes.extend_from_slice(&pages.notes);
+        best.into_iter().map(|(passage, rank)| Excerpt::of_page(passage, rank)).collect()
+    });
+    report["pages"] = told(&pages);
+    Ok(report)
+}
+
+/// What was read, and what was not.
+fn told(pages: &Pages) -> Value {
+    json!({"read": pages.read().collect::<Vec<_>>(), "refused": pages.refused})
+}
+
+/// Chooses what to say of what was found. `excerpts` gives passages their text to cite, and may leave notes.
+fn report<'a>(
+    question: &str,
+    found: &'a Found,
+    excerpts: impl FnOnce(Vec<(&'a Passage, f64)>, &mut Vec<String>) -> Vec<Excerpt<'a>>,
+) -> Value {
+    let weights = Weights::of(found);
+    let mut notes = unknown_words(found);
+    let excerpts = excerpts(best(found, &weights), &mut notes);
     let chosen = choose(&excerpts, &weights);
-    let (answer, citations) = write(&excerpts, &chosen, &found);
+    let (answer, citations) = write(&excerpts, &chosen, found);
     let searched = json!({"files": found.searched.files, "bytes": found.searched.bytes});
-    Ok(json!({
+    json!({
         "question": question,
         "answer": answer,
         "citations": citations,
         "searched": searched,
         "notes": notes,
-    }))
+    })
+}
+
+fn no_words() -> Failure {
+    Failure::new("bad-input", "the question has no word to look for")
 }
 
 fn search_failure(error: &CallError) -> Failure {
@@ -73,9 +104,7 @@ fn search_failure(error: &CallError) -> Failure {
         CallError::Refused(code, record) => {
             Failure::new("search-refused", &format!("the search was refused ({code}); audit record {record} says why"))
         }
-        CallError::Failed(error) if error.contains("no-words") => {
-            Failure::new("bad-input", "the question has no word to look for")
-        }
+        CallError::Failed(error) if error.contains("no-words") => no_words(),
         CallError::Failed(error) => Failure::new("search-failed", &format!("the search tool answered {error}")),
         CallError::Broken(why) => Failure::new("search-failed", &format!("the search tool broke down: {why}")),
     }
@@ -120,9 +149,27 @@ struct Excerpt<'a> {
     passage: &'a Passage,
     rank: f64,
     text: String,
-    /// Whether each line of the text is a line of the file.
-    exact: bool,
+    /// How its place is told.
+    place: Place,
     sentences: Vec<Sentence>,
+}
+
+/// How the place of a passage is told.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// By the lines of the sentences: each line of the text is a line of the file.
+    Lines,
+    /// By the lines of the passage.
+    Passage,
+    /// By the address alone: a page has no lines.
+    Page,
+}
+
+impl<'a> Excerpt<'a> {
+    fn of_page(passage: &'a Passage, rank: f64) -> Self {
+        let sentences = sentences(&passage.text, false, &passage.heading);
+        Excerpt { passage, rank, text: passage.text.clone(), place: Place::Page, sentences }
+    }
 }
 
 /// Asks for the exact text of passages. Where there is none, that of the search has to do.
@@ -131,24 +178,24 @@ fn quote<'a>(tools: &impl Tools, best: Vec<(&'a Passage, f64)>, notes: &mut Vec<
     let mut excerpts = Vec::new();
     for (passage, rank) in best {
         let quote = if offered { tools::quote(tools, passage).map_err(Some) } else { Err(None) };
-        let (text, exact) = match quote {
-            Ok(quote) if !quote.markup_removed => (quote.text, true),
+        let (text, place) = match quote {
+            Ok(quote) if !quote.markup_removed => (quote.text, Place::Lines),
             Ok(quote) => {
                 if !has_all_lines(&quote.text, &passage.text) {
                     notes.push(format!("{}:{} has changed since it was searched", passage.file, passage.line));
                 }
-                (passage.text.clone(), false)
+                (passage.text.clone(), Place::Passage)
             }
             Err(why) => {
                 if why == Some(CallError::Unknown) {
                     offered = false;
                 }
                 notes.extend(why.map(|why| quote_note(&why, passage)));
-                (passage.text.clone(), false)
+                (passage.text.clone(), Place::Passage)
             }
         };
         let sentences = sentences(&text, is_source_code(&passage.file), &passage.heading);
-        excerpts.push(Excerpt { passage, rank, text, exact, sentences });
+        excerpts.push(Excerpt { passage, rank, text, place, sentences });
     }
     excerpts
 }
@@ -285,7 +332,12 @@ fn citation(id: usize, excerpt: &Excerpt<'_>, chosen: &[usize]) -> Value {
     let quote = lines.get(first..=last.min(last_of_text)).unwrap_or_default().join("\n");
     let quote = &quote[..quote.floor_char_boundary(LONGEST_QUOTE)];
     let passage = excerpt.passage;
-    let (line, last_line) = if excerpt.exact {
+    let score = (passage.score * 1000.0).round() / 1000.0;
+    if excerpt.place == Place::Page {
+        let (url, heading) = (&passage.file, &passage.heading);
+        return json!({"id": id, "url": url, "cite": url, "heading": heading, "quote": quote, "score": score});
+    }
+    let (line, last_line) = if excerpt.place == Place::Lines {
         let line = |number: usize| passage.line.saturating_add(u32::try_from(number).unwrap_or(u32::MAX));
         (line(first), line(last))
     } else {
@@ -299,7 +351,7 @@ fn citation(id: usize, excerpt: &Excerpt<'_>, chosen: &[usize]) -> Value {
         "cite": format!("{}:{line}", passage.file),
         "heading": passage.heading,
         "quote": quote,
-        "score": (passage.score * 1000.0).round() / 1000.0,
+        "score": score,
     })
 }
 
@@ -388,6 +440,38 @@ mod tests {
         assert_eq!(report["notes"], json!(["no document has the word `unicorns`"]));
         assert_eq!(calls.len(), 3);
         assert_eq!(calls[1], r#"quote.lines {"file":"/documents/fuel.md","first":10,"last":14}"#);
+    }
+
+    /// A tool that reads two pages; the second leads to one that is refused.
+    struct Browser;
+
+    impl Tools for Browser {
+        fn call(&self, name: &str, arguments: &str) -> Result<String, CallError> {
+            assert_eq!(name, "browse.read", "nothing else is asked for");
+            let page = |url: &str, text: &str, link: &str| {
+                Ok(json!({"url": url, "status": 200, "title": "", "text": text, "links": [link]}).to_string())
+            };
+            match arguments {
+                r#"{"url":"http://a/"}"# => page("http://a/", "Nothing here.", "http://a/fuel"),
+                r#"{"url":"http://a/fuel"}"# => {
+                    page("http://a/fuel", "# Guide\n\nFuel is charged for each *instruction*.", "http://a/admin")
+                }
+                _ => Err(CallError::Failed(r#"{"refused":"http://a/admin"}"#.to_owned())),
+            }
+        }
+    }
+
+    #[test]
+    fn pages_are_cited_by_their_addresses() {
+        let report = research(r#"{"question": "How is fuel charged?", "pages": ["http://a/"]}"#, &Browser).unwrap();
+        assert_eq!(report["answer"], "Fuel is charged for each *instruction*. [1]");
+        let citation = &report["citations"][0];
+        assert_eq!((&citation["cite"], &citation["url"]), (&json!("http://a/fuel"), &json!("http://a/fuel")));
+        assert_eq!((&citation["heading"], &citation["line"]), (&json!("Guide"), &Value::Null));
+        assert_eq!(report["pages"], json!({"read": ["http://a/", "http://a/fuel"], "refused": ["http://a/admin"]}));
+        assert_eq!(report["notes"], json!(["http://a/admin was refused: it is not for this task to read"]));
+        let nothing = r#"{"question": "what is it?", "pages": ["http://a/"]}"#;
+        assert_eq!(research(nothing, &Browser).unwrap_err().code, "bad-input");
     }
 
     #[test]

@@ -122,7 +122,9 @@ mod tests {
 
     #[test]
     fn broken_pages_end_as_well() {
-        for html in ["<", "<a", "<a href", "<a href=", "<a href=>", "<a href=\">", "<a =>", "<a href='x", "<!--", "<a /=/ >"] {
+        for html in
+            ["<", "<a", "<a href", "<a href=", "<a href=>", "<a href=\">", "<a =>", "<a href='x", "<!--", "<a /=/ >"]
+        {
             found(html);
         }
         assert_eq!(found("<a href=\"&\">&<a href=\"&#x41;&no;\">"), "& A&no;");

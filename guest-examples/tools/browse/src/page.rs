@@ -154,7 +154,8 @@ mod tests {
 
     #[test]
     fn html_reads_as_markdown_would() {
-        let page = "<title>The docs</title><h1>Grants</h1><p>One\n<p>Two<ul><li>a<li>b</ul><h2>More</h2><pre>x\n  y</pre>";
+        let page =
+            "<title>The docs</title><h1>Grants</h1><p>One\n<p>Two<ul><li>a<li>b</ul><h2>More</h2><pre>x\n  y</pre>";
         let reading = reading("text/html", page);
         assert_eq!(reading.title, "The docs");
         assert_eq!(reading.text, "# Grants\n\nOne\n\nTwo\n\na\nb\n\n## More\n\nx\n  y");

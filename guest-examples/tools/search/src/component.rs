@@ -20,7 +20,6 @@ use bindings::wasi::filesystem::types::{Descriptor, DescriptorFlags, DescriptorT
 use retrieval::answer::{self, Corpus, Found, LARGEST};
 use retrieval::passages::Format;
 
-
 struct Search;
 
 impl wit::Guest for Search {
