@@ -100,12 +100,14 @@ pub struct Budget {
     spent: Mutex<Spent>,
     /// When the task began to run.
     begun: OnceLock<Instant>,
+    /// The limit that was found spent where nothing could end the task at once.
+    overdrawn: OnceLock<Exhausted>,
 }
 
 impl Budget {
     /// A fresh budget.
     pub fn new(limits: Limits) -> Arc<Self> {
-        Arc::new(Self { limits, spent: Mutex::default(), begun: OnceLock::new() })
+        Arc::new(Self { limits, spent: Mutex::default(), begun: OnceLock::new(), overdrawn: OnceLock::new() })
     }
 
     /// The limits that it was made of.
@@ -140,6 +142,19 @@ impl Budget {
     /// When it is over.
     pub fn in_time(&self) -> Result<(), Exhausted> {
         if self.time_left().is_zero() { Err(self.out_of_time()) } else { Ok(()) }
+    }
+
+    /// A limit was found spent by something that runs beside the guest: the task ends as soon as it can.
+    pub fn overdraw(&self, exhausted: Exhausted) {
+        self.overdrawn.get_or_init(|| exhausted);
+    }
+
+    /// Whether no limit was found spent by something that ran beside the guest.
+    ///
+    /// # Errors
+    /// Which one was.
+    pub fn overdrawn(&self) -> Result<(), Exhausted> {
+        self.overdrawn.get().map_or(Ok(()), |exhausted| Err(*exhausted))
     }
 
     /// The task's time is over.

@@ -10,6 +10,7 @@
 pub mod clock;
 pub mod env;
 pub mod filesystem;
+pub mod http;
 pub mod label;
 pub mod powerless;
 pub mod random;
@@ -24,7 +25,7 @@ use std::future::Future;
 use std::marker::PhantomData;
 use std::path::Path;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::de::DeserializeOwned;
 use toml::Spanned;
@@ -47,6 +48,7 @@ pub static REGISTRY: &[&dyn Registered] = &[
     &Row::<clock::Clock>::NEW,
     &Row::<random::Random>::NEW,
     &Row::<stdio::Stdio>::NEW,
+    &Row::<http::Http>::NEW,
     &Row::<state::State>::NEW,
     &Row::<label::Label>::NEW,
     &Row::<tools::Tools>::NEW,
@@ -94,6 +96,15 @@ pub trait Capability: Sized + Send + Sync + 'static {
     fn given(grant: &Self::Grant) -> Vec<String>;
     /// What a bundle asks for, in the same words.
     fn asked(request: &Self::Request) -> Vec<String>;
+    /// What is asked for beside what is given, line by line.
+    fn compared(grant: Option<&Self::Grant>, request: Option<&Self::Request>) -> Vec<Compared> {
+        let (asked, given) = (request.map(Self::asked).unwrap_or_default(), grant.map(Self::given).unwrap_or_default());
+        let unused = given.iter().filter(|given| !asked.contains(given)).map(|given| (given.clone(), Standing::Unused));
+        let unused: Vec<_> = unused.collect();
+        let standing = |asked: &String| if given.contains(asked) { Standing::Granted } else { Standing::Refused };
+        let asked: Vec<_> = asked.iter().map(|asked| (asked.clone(), standing(asked))).collect();
+        asked.into_iter().chain(unused).collect()
+    }
     /// Why it asks.
     fn reason(request: &Self::Request) -> &str;
     /// The part of the grant that was asked for; none when nothing is left.
@@ -115,6 +126,20 @@ pub trait Capability: Sized + Send + Sync + 'static {
     /// When an interface is defined twice, which is a bug.
     fn link(linker: &mut Linker<TaskState>) -> wasmtime::Result<()>;
 }
+
+/// How a power that is requested or granted stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Requested and granted.
+    Granted,
+    /// Requested, not granted.
+    Refused,
+    /// Granted, not requested: it is not there.
+    Unused,
+}
+
+/// One power, and how it stands.
+pub type Compared = (String, Standing);
 
 /// What an effect that a grant covers acts on.
 #[derive(Clone, Debug)]
@@ -175,6 +200,8 @@ pub struct Ports {
     pub variables: Arc<dyn env::Variables>,
     /// Takes log lines.
     pub log: Arc<dyn stdio::Log>,
+    /// Sends requests.
+    pub web: Arc<dyn http::Sender>,
     /// Runs tools.
     pub spawn: Arc<dyn tools::Spawn>,
 }
@@ -191,6 +218,22 @@ pub struct Setting<'a> {
     pub gate: &'a Arc<Gate>,
     /// Who will run in the store.
     pub actor: &'a Arc<Actor>,
+    /// What all stores of the task have together.
+    pub shared: &'a Shared,
+}
+
+/// What all stores of a task have together: one value of a type.
+#[derive(Default)]
+pub struct Shared(Mutex<BTreeMap<TypeId, Arc<dyn Any + Send + Sync>>>);
+
+impl Shared {
+    /// The task's value of a type; made when it is asked for first.
+    #[expect(clippy::expect_used, reason = "INVARIANT: a value stands under its own type")]
+    pub fn of<T: Any + Default + Send + Sync>(&self) -> Arc<T> {
+        let mut values = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let value = values.entry(TypeId::of::<T>()).or_insert_with(|| Arc::new(T::default()));
+        Arc::clone(value).downcast().expect("a value of that type")
+    }
 }
 
 /// The data of a store.
@@ -257,9 +300,10 @@ impl TaskState {
         Scope { guard, host: state.expect("an opened state"), table: &mut self.table }
     }
 
-    /// As [`Self::scope`], for host code that needs the store besides: what a guard is made of, apart from the store.
+    /// As [`Self::scope`], for host code that outlives the call or needs the store besides: what a guard is made of, apart
+    /// from the store.
     #[expect(clippy::expect_used, reason = "INVARIANT: an interface is linked only where its state was opened")]
-    pub(crate) fn detached<C: Capability>(&mut self) -> (Guarded, &mut C::State) {
+    pub(crate) fn detached<C: Capability>(&mut self) -> (Guarded, &mut C::State, &mut ResourceTable) {
         let guarded = Guarded {
             gate: Arc::clone(&self.gate),
             actor: Arc::clone(&self.actor),
@@ -267,7 +311,7 @@ impl TaskState {
             import: self.border.cross(),
         };
         let state = self.states.get_mut(&TypeId::of::<C>()).and_then(|state| state.downcast_mut::<C::State>());
-        (guarded, state.expect("an opened state"))
+        (guarded, state.expect("an opened state"), &mut self.table)
     }
 
     /// The guest crosses the import border to reach what carries no authority.
@@ -278,6 +322,7 @@ impl TaskState {
 }
 
 /// What a guard is made of.
+#[derive(Clone)]
 pub(crate) struct Guarded {
     gate: Arc<Gate>,
     actor: Arc<Actor>,
@@ -327,6 +372,8 @@ pub trait Registered: Section {
     fn given(&self, grants: &Sections) -> Vec<String>;
     /// [`Capability::asked`].
     fn asked(&self, requests: &Sections) -> Vec<String>;
+    /// [`Capability::compared`].
+    fn compared(&self, grants: &Sections, requests: &Sections) -> Vec<Compared>;
     /// [`Capability::reason`].
     fn reason<'a>(&self, requests: &'a Sections) -> &'a str;
     /// [`Capability::narrow`], for a whole component.
@@ -403,6 +450,10 @@ impl<C: Capability> Registered for Row<C> {
 
     fn asked(&self, requests: &Sections) -> Vec<String> {
         requests.get::<C::Request>(C::NAME).map(C::asked).unwrap_or_default()
+    }
+
+    fn compared(&self, grants: &Sections, requests: &Sections) -> Vec<Compared> {
+        C::compared(grants.get::<C::Grant>(C::NAME), requests.get::<C::Request>(C::NAME))
     }
 
     fn reason<'a>(&self, requests: &'a Sections) -> &'a str {

@@ -4,8 +4,10 @@
 //! its list of tasks) takes none.
 
 pub mod approvals;
+pub mod connection;
 pub mod database;
 pub mod folder;
+pub mod http;
 pub mod ledger;
 pub mod tasks;
 pub mod values;

@@ -17,11 +17,13 @@ use crate::approval::Mode;
 use crate::audit::{AuditError, Entry, Hash, Kind};
 use crate::budget::Budget;
 use crate::bundle::{Bundle, ComponentSource, Digest};
+use crate::capability::http::Sender;
 use crate::capability::stdio::Log;
 use crate::config::{ConfigError, Home};
 use crate::edge::approvals::Approvals;
 use crate::edge::database::{Database, DatabaseError};
 use crate::edge::folder::HostFolders;
+use crate::edge::http::Web;
 use crate::edge::ledger::AuditLog;
 use crate::edge::tasks::{Ended, Started, TaskList};
 use crate::edge::values::Values;
@@ -43,6 +45,7 @@ pub struct Host {
     engine: Engine,
     outside_store: Arc<Values>,
     folders: HostFolders,
+    web: Arc<dyn Sender>,
     /// The people whom its configuration names.
     pub people: People,
     /// The audit log.
@@ -197,6 +200,7 @@ impl Host {
             engine: Engine::new(&home, compiler)?,
             outside_store: Arc::new(Values(Arc::clone(&database))),
             folders: HostFolders::outside_of(home.path()),
+            web: Arc::new(Web::default()),
             people: People::open(&home)?,
             audit: AuditLog::new(Arc::clone(&database)),
             approvals: Approvals::new(Arc::clone(&database)),
@@ -260,6 +264,7 @@ impl Host {
                     folders: Arc::new(self.folders.fixing(&folders)),
                     variables: Arc::new(HostVariables),
                     log: Arc::clone(&audience.log),
+                    web: Arc::clone(&self.web),
                 };
                 let session = Session::new(plan, Arc::clone(&gate), seeds, outside);
                 let end = carry_out(&session, &work, &gate, &actor, &mut tank, cancelled).await;

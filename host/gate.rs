@@ -20,7 +20,7 @@
 //! ```compile_fail,E0451
 //! // A permit cannot be forged: its fields are private to the gate.
 //! fn forge<E: ambit::gate::Effect>(effect: E) -> ambit::gate::Permit<E> {
-//!     ambit::gate::Permit { effect, intent: None }
+//!     ambit::gate::Permit { effect, intent: None, notes: Default::default() }
 //! }
 //! ```
 
@@ -84,6 +84,11 @@ pub trait Effect: Debug + Serialize + Send + Sync {
     fn accepts(&self, _grant: &Self::Grant) -> Option<Labels> {
         None
     }
+    /// It in the guest's own words, for the record's field of guest-made text; where there are none, the name of a resource
+    /// that no grant lists stands there.
+    fn told(&self) -> Option<String> {
+        None
+    }
     /// It, as a person who is asked about it reads it.
     ///
     /// # Errors
@@ -103,12 +108,18 @@ pub trait Effect: Debug + Serialize + Send + Sync {
 pub struct Permit<E> {
     effect: E,
     intent: Option<Intent>,
+    notes: Notes,
 }
 
 impl<E> Permit<E> {
     /// Gives up the permit for the effect.
     pub fn redeem(self) -> E {
         self.effect
+    }
+
+    /// What the outcome will say beside how it went. They can be written to as long as the effect is under way.
+    pub fn notes(&self) -> Notes {
+        self.notes.clone()
     }
 
     /// Gives up the permit for the effect and the record that must be written in the same transaction. There is none
@@ -126,6 +137,21 @@ struct Intent(Arc<Mutex<Option<Entry>>>);
 impl Intent {
     fn take(&self) -> Option<Entry> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// What the host has to say of an effect that is under way, for the record of its outcome: nothing that a guest made.
+#[derive(Clone, Debug, Default)]
+pub struct Notes(Arc<Mutex<serde_json::Map<String, serde_json::Value>>>);
+
+impl Notes {
+    /// Notes something, in place of what was noted under that name before.
+    pub fn put(&self, name: &str, value: impl Into<serde_json::Value>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), value.into());
+    }
+
+    fn take(&self) -> serde_json::Map<String, serde_json::Value> {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -295,6 +321,18 @@ impl<'a, G> Guard<'a, G> {
         Denied::Refused(self.gate.refuse(code, entry).await)
     }
 
+    /// As [`Self::refuse`], where nobody can wait for the disk: what is refused has not happened in any case.
+    pub fn refuse_in_passing<E: Effect<Grant = G>>(&self, code: Code, effect: &E, why: &str) {
+        if let Err(exhausted) = self.gate.budget.attempt() {
+            self.gate.budget.overdraw(exhausted);
+        }
+        self.gate.budget.refused();
+        let (kind, code) = (Kind::Refusal, code.as_str().to_owned());
+        let entry = Entry { kind, code, detail: detail("why", why), ..self.question(effect) };
+        // A log that is broken refuses the next effect, and fails the end of the task.
+        drop(self.gate.ledger.append(entry));
+    }
+
     async fn decide<E: Effect<Grant = G>>(&self, effect: E) -> Result<(Permit<E>, Settlement<'a>), Denied> {
         let gate = self.gate;
         let mut entry = self.question(&effect);
@@ -329,8 +367,9 @@ impl<'a, G> Guard<'a, G> {
         reservation.keep();
         gate.observer.effect(E::ACTION, &effect.resource());
         let before = self.actor.labels.now();
-        let settlement = Settlement { gate, actor: self.actor, before, intent: intent.clone(), outcome: Some(outcome) };
-        Ok((Permit { effect, intent }, settlement))
+        let (notes, outcome, actor) = (Notes::default(), Some(outcome), self.actor);
+        let settlement = Settlement { gate, actor, before, intent: intent.clone(), notes: notes.clone(), outcome };
+        Ok((Permit { effect, intent, notes }, settlement))
     }
 
     /// What the rules say, and people, where the rules ask for them. An approval has to be claimed yet.
@@ -419,6 +458,9 @@ impl<'a, G> Guard<'a, G> {
             entry.resource = resource.kind.to_owned();
             entry.text = self.actor.told(&resource.name);
         }
+        if let Some(told) = effect.told() {
+            entry.text = self.actor.told(&told);
+        }
         entry
     }
 
@@ -455,6 +497,7 @@ struct Settlement<'a> {
     /// What the task carried before.
     before: Labels,
     intent: Option<Intent>,
+    notes: Notes,
     outcome: Option<Entry>,
 }
 
@@ -466,10 +509,13 @@ impl Settlement<'_> {
     fn write(&mut self, how: Outcome, text: &str) {
         let Some(outcome) = self.outcome.take() else { return };
         let gained = self.actor.labels.now().without(&self.before);
-        let detail =
-            if gained.is_empty() { String::new() } else { serde_json::json!({ "labels": gained }).to_string() };
+        let mut notes = self.notes.take();
+        if !gained.is_empty() {
+            notes.insert("labels".to_owned(), serde_json::json!(gained));
+        }
+        let detail = if notes.is_empty() { String::new() } else { serde_json::Value::Object(notes).to_string() };
         let outcome = Entry { code: how.as_str().to_owned(), text: self.actor.told(text), detail, ..outcome };
-        if how == Outcome::Quota {
+        if matches!(how, Outcome::Quota | Outcome::Refused) {
             self.gate.budget.refused();
         }
         // A shared intent that nobody wrote: the effect did not reach the database, but it was allowed, and that is said.

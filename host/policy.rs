@@ -83,18 +83,29 @@ pub struct Resource {
     pub name: String,
     /// What rules can ask of it.
     pub attributes: Vec<(&'static str, Attribute)>,
+    /// What it is in, and what that is in, from the nearest.
+    pub within: Vec<(&'static str, String)>,
 }
 
 impl Resource {
     /// A resource without attributes.
     pub fn new(kind: &'static str, name: impl Into<String>) -> Self {
-        Self { kind, name: name.into(), attributes: Vec::new() }
+        Self { kind, name: name.into(), attributes: Vec::new(), within: Vec::new() }
     }
 
     /// Adds an attribute.
     #[must_use]
     pub fn with(mut self, name: &'static str, value: Attribute) -> Self {
         self.attributes.push((name, value));
+        self
+    }
+}
+
+impl Resource {
+    /// Puts it into entities of a kind, of which each is in the next.
+    #[must_use]
+    pub fn within<'a>(mut self, kind: &'static str, names: impl IntoIterator<Item = &'a str>) -> Self {
+        self.within.extend(names.into_iter().map(|name| (kind, name.to_owned())));
         self
     }
 }
@@ -279,7 +290,11 @@ impl Policy {
         let context = Context::from_pairs(expressions(context)?)?;
         let mut entities = self.principal(question, &task)?;
         let attributes = expressions(resource.attributes.iter().cloned())?.into_iter().collect();
-        entities.push(Entity::new(target.clone(), attributes, HashSet::new())?);
+        let above = resource.within.iter().map(|(kind, name)| self.uid(kind, name)).collect::<Result<Vec<_>, _>>()?;
+        let parent = |number: usize| above.get(number).cloned().into_iter().collect::<HashSet<_>>();
+        entities.push(Entity::new(target.clone(), attributes, parent(0))?);
+        let above = above.iter().enumerate().map(|(number, uid)| Entity::new_no_attrs(uid.clone(), parent(number + 1)));
+        entities.extend(above);
         if cfg!(debug_assertions) {
             // What is put to the rules has the types that they were validated with.
             Entities::from_entities(entities.clone(), Some(&self.schema))?;

@@ -19,7 +19,7 @@ use wasmtime_wasi::I32Exit;
 use crate::budget::{Exhausted, Limit};
 use crate::capability::tools::typed::BrokenTool;
 use crate::capability::tools::{Answer, Call, CallError, Fuel, Spawn, types};
-use crate::capability::{OpenError, Ports, Setting, TaskState, env, filesystem, state, stdio};
+use crate::capability::{OpenError, Ports, Setting, Shared, TaskState, env, filesystem, http, state, stdio};
 use crate::engine::{Limiter, YIELD_INTERVAL};
 use crate::gate::{Actor, Denied, Gate, Permit, Refusal};
 use crate::task::{Seeds, TaskId};
@@ -37,6 +37,8 @@ pub struct Outside {
     pub variables: Arc<dyn env::Variables>,
     /// Takes log lines.
     pub log: Arc<dyn stdio::Log>,
+    /// Sends requests.
+    pub web: Arc<dyn http::Sender>,
 }
 
 /// A task that runs.
@@ -45,6 +47,7 @@ pub struct Session {
     gate: Arc<Gate>,
     seeds: Seeds,
     outside: Outside,
+    shared: Shared,
     itself: Weak<Session>,
 }
 
@@ -79,7 +82,14 @@ pub type Given = Result<String, types::Failure>;
 impl Session {
     /// A task with a plan, about to run.
     pub fn new(plan: Plan, gate: Arc<Gate>, seeds: Seeds, outside: Outside) -> Arc<Self> {
-        Arc::new_cyclic(|itself| Self { plan, gate, seeds, outside, itself: Weak::clone(itself) })
+        Arc::new_cyclic(|itself| Self {
+            plan,
+            gate,
+            seeds,
+            outside,
+            shared: Shared::default(),
+            itself: Weak::clone(itself),
+        })
     }
 
     /// Runs the agent on an input until it ends, its time is over, or the future is dropped.
@@ -131,7 +141,9 @@ impl Session {
             // While a person is waited for, the time that is left stays what it is.
             match tokio::time::timeout(budget.time_left().max(TICK), &mut run).await {
                 // What never waits never comes to the timer.
-                Ok(result) => return budget.in_time().map_err(Broken::Exhausted).and(result),
+                Ok(result) => {
+                    return budget.in_time().and(budget.overdrawn()).map_err(Broken::Exhausted).and(result);
+                }
                 Err(_) => budget.in_time().map_err(Broken::Exhausted)?,
             }
         }
@@ -148,10 +160,10 @@ impl Session {
     ) -> Result<(Running<'f>, Instance), Broken> {
         let carried = CarriedBack { actor: Arc::clone(actor), caller: caller.cloned() };
         let spawn = self.itself.upgrade().ok_or_else(|| Broken::Unavailable("the task has ended".to_owned()))?;
-        let Outside { store, folders, variables, log } = self.outside.clone();
-        let ports = Ports { store, folders, variables, log, spawn };
+        let Outside { store, folders, variables, log, web } = self.outside.clone();
+        let ports = Ports { store, folders, variables, log, web, spawn };
         let (bundle, seeds, gate) = (self.plan.bundle.as_str(), &self.seeds, &self.gate);
-        let setting = Setting { ports: &ports, bundle, seeds, gate, actor };
+        let setting = Setting { ports: &ports, bundle, seeds, gate, actor, shared: &self.shared };
         let limiter = Limiter::new(Arc::clone(&gate.budget));
         let state = TaskState::open(setting, &unit.grants, limiter).await.map_err(unopened)?;
         let limits = gate.budget.limits();

@@ -15,6 +15,7 @@
 )]
 
 mod support;
+mod wire;
 
 mod approvals;
 mod architecture;
@@ -22,6 +23,7 @@ mod command_line;
 mod compute;
 mod files;
 mod gate;
+mod http;
 mod isolation;
 mod labels;
 mod linking;

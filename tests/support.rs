@@ -48,6 +48,7 @@ impl Scene {
         let names: Vec<String> = tools.iter().map(|(name, _)| format!("{name:?}")).collect();
         let requests = format!(
             "tools = {{ names = [{}] }}\nstate = {{}}\nclock = {{}}\nrandom = {{}}\nstdio = {{}}\n\
+             http = {{ methods = [\"GET\", \"POST\", \"PUT\", \"DELETE\", \"HEAD\"] }}\n\
              label = {{ remove = [\"confidential\", \"pii\"] }}\n\
              env = {{ names = [\"MODE\", \"AMBIT_TEST_VARIABLE\"], arguments = true }}\n\
              filesystem = {{ mounts = [{{ guest = \"/data\", access = \"write\" }}, {{ guest = \"/more\", access = \"write\" }}] }}\n",

@@ -282,7 +282,7 @@ struct Line {
 impl Line {
     /// The guest crosses the import border to call a tool.
     fn open(store: &mut StoreContextMut<'_, TaskState>) -> wasmtime::Result<Self> {
-        let (guarded, opened) = store.data_mut().detached::<Tools>();
+        let (guarded, opened, _) = store.data_mut().detached::<Tools>();
         let line = Self { guarded, spawn: Arc::clone(&opened.spawn), calls: Arc::clone(&opened.calls) };
         line.guard().in_time().map_err(wasmtime::Error::new)?;
         Ok(line)

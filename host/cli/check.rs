@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::load::Loaded;
 use super::{Context, Failure, Format, output};
 use crate::bundle::{ComponentSource, open_folder};
-use crate::capability::{REGISTRY, Registered};
+use crate::capability::{Compared, REGISTRY, Registered, Standing};
 use crate::grant::{GRANT_FILE, Manifest};
 use crate::label::Labels;
 use crate::manifest::Sections;
@@ -103,21 +103,18 @@ fn powers(component: &ComponentSource, manifest: &Manifest) -> Vec<Power> {
 
 /// One capability's powers, requested and granted.
 fn compared(row: &dyn Registered, component: &ComponentSource, granted: &Sections) -> Vec<Power> {
-    let (asked, given) = (row.asked(&component.requests), row.given(granted));
-    let reason = row.reason(&component.requests);
-    let power = |power: &String, standing, reason: &str| Power {
+    let power = |(power, standing): Compared| Power {
         component: component.name.to_string(),
         key: row.key(),
-        power: power.clone(),
-        standing,
-        reason: reason.to_owned(),
+        power,
+        standing: match standing {
+            Standing::Granted => "granted",
+            Standing::Refused => "refused",
+            Standing::Unused => "unused",
+        },
+        reason: if standing == Standing::Unused { String::new() } else { row.reason(&component.requests).to_owned() },
     };
-    let requested = asked.iter().map(|asked| {
-        let standing = if given.contains(asked) { "granted" } else { "refused" };
-        power(asked, standing, reason)
-    });
-    let unused = given.iter().filter(|given| !asked.contains(given)).map(|given| power(given, "unused", ""));
-    requested.chain(unused).collect()
+    row.compared(granted, &component.requests).into_iter().map(power).collect()
 }
 
 fn standing_of_pin(component: &ComponentSource, manifest: &Manifest) -> Pin {

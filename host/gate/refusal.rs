@@ -76,6 +76,8 @@ pub enum Outcome {
     Failed,
     /// It would have outgrown a quota, and did not happen.
     Quota,
+    /// It was refused while it was under way, on grounds that only showed then.
+    Refused,
     /// Its future was dropped: how far it came is not known.
     Abandoned,
 }
@@ -87,6 +89,7 @@ impl Outcome {
             Self::Done => "done",
             Self::Failed => "failed",
             Self::Quota => "quota",
+            Self::Refused => "refused",
             Self::Abandoned => "abandoned",
         }
     }

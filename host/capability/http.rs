@@ -1,0 +1,381 @@
+//! `http`: requests to listed hosts, with listed methods, for listed paths (`wasi:http/outgoing-handler`).
+//!
+//! A request is read once ([`target`]), compared with the grant's rules, and its body collected up to the rule's cap; then
+//! it is decided on, and only then is its host's name resolved, every address that it has examined ([`address`]), and a
+//! connection opened to one that passed. Nothing of it is shared: not with another task, not with the next request. A
+//! redirect that is followed for the guest is a request of its own.
+//!
+//! | module | its part |
+//! | --- | --- |
+//! | [`address`] | which addresses are public |
+//! | [`target`] | where a request goes, in one spelling |
+//! | `headers` | whose they are |
+//! | `grant` | what manifests say |
+//! | [`traffic`] | what a task exchanged with a host |
+//! | `exchange` | one request, from the guest's words to the last byte of the response |
+//! | `interface` | the WIT interfaces on top |
+
+pub mod address;
+mod exchange;
+mod grant;
+mod headers;
+mod interface;
+pub mod target;
+pub mod traffic;
+
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::combinators::UnsyncBoxBody;
+use serde::{Serialize, Serializer};
+use wasmtime::component::Linker;
+use wasmtime_wasi_http::{Error, WasiBody};
+
+use self::address::{Reach, Unreachable};
+use self::target::Target as Place;
+use self::traffic::Spent;
+use super::{Capability, Compared, OpenError, Setting, Target, TaskState};
+use crate::gate::{Denied, Durability, Effect, Failure, Guard, Outcome, Permit};
+use crate::label::Labels;
+use crate::policy::schema::Action;
+use crate::policy::{Attribute, Resource};
+
+pub use self::grant::{Bounds, Grant, Request as Asked, Rule};
+pub use self::headers::Headers;
+pub use self::interface::Opened;
+
+/// See the module.
+pub struct Http;
+
+/// The action of every request.
+const ACTION: &str = "http.request";
+
+/// A request is sent.
+#[derive(Clone, Debug, Serialize)]
+pub struct Request {
+    /// `GET`.
+    pub method: String,
+    /// Where to.
+    pub url: Place,
+    /// What the guest says beside; the host adds `host`, the framing, and `accept-encoding`.
+    pub headers: Headers,
+    /// The body.
+    pub body: Payload,
+    /// How many redirects led here.
+    pub redirects: u64,
+    /// Where the connection may go.
+    pub reach: Reach,
+    /// How much it may carry, and how long it may take.
+    pub bounds: Bounds,
+    /// The roots that the host's certificate has to lead to, in PEM, instead of the usual ones.
+    pub ca: Option<PathBuf>,
+}
+
+/// The body of a request.
+#[derive(Clone, Debug)]
+pub enum Payload {
+    /// All of it.
+    Whole(Bytes),
+    /// It flows while the guest writes it.
+    Stream,
+}
+
+impl Serialize for Payload {
+    /// A body stands in an effect's record as its digest and length.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Whole(bytes) => {
+                let digest = crate::bundle::Digest::of(bytes);
+                serializer.collect_str(&format_args!("{digest}, {} bytes", bytes.len()))
+            }
+            Self::Stream => serializer.serialize_str("stream"),
+        }
+    }
+}
+
+impl Request {
+    /// A request under the rule that lists it.
+    fn under(rule: &Rule, method: &str, url: Place, headers: Headers, body: Payload) -> Self {
+        let (reach, bounds, ca) = (rule.reach.clone(), rule.bounds, rule.ca.clone());
+        Self { method: method.to_owned(), url, headers, body, redirects: 0, reach, bounds, ca }
+    }
+
+    /// The bytes that it takes to the host: method, path, query, headers and body.
+    fn size(&self) -> u64 {
+        let body = if let Payload::Whole(bytes) = &self.body { bytes.len() as u64 } else { 0 };
+        (self.method.len() + self.url.path_and_query().len()) as u64 + headers::size(&self.headers.0) + body
+    }
+}
+
+impl Effect for Request {
+    type Grant = Grant;
+    const ACTION: &'static str = ACTION;
+    const DURABILITY: Durability = Durability::Outside;
+
+    fn resource(&self) -> Resource {
+        host(&self.url.host)
+    }
+
+    fn context(&self) -> Vec<(&'static str, Attribute)> {
+        let Place { scheme, port, path, query, .. } = &self.url;
+        let text = |text: &str| Attribute::String(text.to_owned());
+        let bytes = if let Payload::Whole(bytes) = &self.body { Some(bytes.len() as u64) } else { None };
+        let mut context = vec![
+            ("scheme", text(scheme.as_str())),
+            ("port", Attribute::count(u64::from(*port))),
+            ("method", text(&self.method)),
+            ("path", text(path)),
+            ("query", text(query.as_deref().unwrap_or_default())),
+            ("redirects", Attribute::count(self.redirects)),
+        ];
+        context.extend(bytes.map(|bytes| ("bytes", Attribute::count(bytes))));
+        context
+    }
+
+    fn covered(&self, grant: &Grant) -> bool {
+        grant.rule(&self.method, &self.url).is_some_and(|rule| {
+            let body_fits = match &self.body {
+                Payload::Whole(bytes) => bytes.len() as u64 <= rule.bounds.request,
+                Payload::Stream => rule.stream,
+            };
+            body_fits && (&self.reach, &self.bounds, &self.ca) == (&rule.reach, &rule.bounds, &rule.ca)
+        })
+    }
+
+    fn accepts(&self, grant: &Grant) -> Option<Labels> {
+        Some(grant.rule(&self.method, &self.url).map(|rule| rule.accepts.clone()).unwrap_or_default())
+    }
+
+    fn told(&self) -> Option<String> {
+        Some(format!("{} {}", self.method, self.url))
+    }
+
+    fn shown(&self) -> Result<serde_json::Value, serde_json::Error> {
+        let Payload::Whole(body) = &self.body else {
+            let why = "its body flows while it is written, and nobody is asked about what is not known";
+            return Err(serde::ser::Error::custom(why));
+        };
+        let (url, headers) = (&self.url, &self.headers);
+        let body = String::from_utf8_lossy(body);
+        Ok(serde_json::json!({ "method": self.method, "url": url, "headers": headers, "body": body }))
+    }
+}
+
+/// A host, and the domains that it is in: `docs.example.net` is in `docs.example.net`, `example.net` and `net`.
+fn host(name: &str) -> Resource {
+    let resource = Resource::new("Host", name);
+    if name.starts_with('[') || name.parse::<std::net::Ipv4Addr>().is_ok() {
+        return resource;
+    }
+    let dots = name.match_indices('.').map(|(dot, _)| &name[dot + 1..]);
+    resource.within("Domain", std::iter::once(name).chain(dots))
+}
+
+/// What a guest wanted to send, and nobody can: it is always refused.
+#[derive(Debug, Serialize)]
+struct Unsendable(String);
+
+impl Effect for Unsendable {
+    type Grant = Grant;
+    const ACTION: &'static str = ACTION;
+    const DURABILITY: Durability = Durability::Outside;
+
+    fn resource(&self) -> Resource {
+        Resource::new("Host", "")
+    }
+
+    fn covered(&self, _grant: &Grant) -> bool {
+        false
+    }
+
+    fn told(&self) -> Option<String> {
+        Some(self.0.clone())
+    }
+}
+
+/// What goes with a request beside what was decided on.
+pub struct Outgoing {
+    /// The body that flows, of a [`Payload::Stream`].
+    pub stream: Option<WasiBody>,
+    /// How long the guest would wait for a connection.
+    pub connect: Duration,
+}
+
+/// A response whose head is here.
+pub struct Arrived {
+    /// Its status code.
+    pub status: http::StatusCode,
+    /// Its headers.
+    pub headers: http::HeaderMap,
+    /// Its body, decoded, in small pieces.
+    pub body: UnsyncBoxBody<Bytes, Failed>,
+    /// The address that answered.
+    pub address: std::net::SocketAddr,
+}
+
+/// An answer of the network.
+pub type Answer = Pin<Box<dyn Future<Output = Result<Arrived, Failed>> + Send>>;
+
+/// Sends requests.
+pub trait Sender: Send + Sync {
+    /// Resolves the host, examines its addresses, connects to one of them, sends the request and waits for the head of the
+    /// response.
+    fn send(&self, permit: Permit<Request>, outgoing: Outgoing) -> Answer;
+}
+
+/// Why a request came to nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum Failed {
+    /// The gate did not let it.
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    /// What the guest wrote is no place to send a request to; the gate has recorded that.
+    #[error("it is no place to send a request to")]
+    Target,
+    /// The budget for the host is spent.
+    #[error(transparent)]
+    Spent(#[from] Spent),
+    /// The host's name leads to an address that may not be connected to.
+    #[error(transparent)]
+    Prohibited(#[from] Unreachable),
+    /// The task gained labels while a body flowed.
+    #[error("the task gained labels while the body flowed, and it was cut off")]
+    Gained,
+    /// The guest does not wait for it any more.
+    #[error("nobody waits for it any more")]
+    Unwanted,
+    /// The guest broke its own body off, or it had trailers.
+    #[error("the guest did not finish the body")]
+    Unfinished,
+    /// The name could not be resolved.
+    #[error("the name of the host could not be resolved: {0}")]
+    Name(String),
+    /// No connection.
+    #[error("no connection: {0}")]
+    Connect(std::io::Error),
+    /// No connection in time.
+    #[error("no connection in time")]
+    ConnectTimeout,
+    /// TLS.
+    #[error("no TLS: {0}")]
+    Tls(String),
+    /// What arrived is no HTTP.
+    #[error("what the host sent is not HTTP/1.1: {0}")]
+    Protocol(String),
+    /// It took too long.
+    #[error("it took longer than it may")]
+    Timeout,
+    /// The body of the request is longer than the rule allows.
+    #[error("the body of the request is longer than {longest} bytes")]
+    RequestTooLong {
+        /// What it may have.
+        longest: u64,
+    },
+    /// The body of the response is longer than the rule allows.
+    #[error("the body of the response is longer than {longest} bytes")]
+    ResponseTooLong {
+        /// What it may have.
+        longest: u64,
+    },
+    /// The body of the response is encoded in a way that was not asked for, or is damaged.
+    #[error("the body of the response cannot be decoded: {0}")]
+    Encoding(&'static str),
+}
+
+impl Failure for Failed {
+    fn outcome(&self) -> Outcome {
+        match self {
+            Self::Spent(_) => Outcome::Quota,
+            Self::Prohibited(_) | Self::Gained => Outcome::Refused,
+            Self::Unwanted => Outcome::Abandoned,
+            _ => Outcome::Failed,
+        }
+    }
+}
+
+impl From<Failed> for Error {
+    /// What the guest hears: why, as far as its interface has words for it, and no more.
+    fn from(failed: Failed) -> Self {
+        match failed {
+            Failed::Denied(_) | Failed::Spent(_) | Failed::Gained => Self::HttpRequestDenied,
+            Failed::Target => Self::HttpRequestUriInvalid,
+            Failed::Prohibited(_) => Self::DestinationIpProhibited,
+            Failed::Unwanted | Failed::Unfinished => Self::ConnectionTerminated,
+            Failed::Name(_) => Self::DnsError { rcode: None, info_code: None },
+            Failed::Connect(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => Self::ConnectionRefused,
+            Failed::Connect(_) => Self::DestinationUnavailable,
+            Failed::ConnectTimeout => Self::ConnectionTimeout,
+            Failed::Tls(_) => Self::TlsProtocolError,
+            Failed::Protocol(_) => Self::HttpProtocolError,
+            Failed::Timeout => Self::HttpResponseTimeout,
+            Failed::RequestTooLong { longest } => Self::HttpRequestBodySize(Some(longest)),
+            Failed::ResponseTooLong { longest } => Self::HttpResponseBodySize(Some(longest)),
+            Failed::Encoding(_) => Self::HttpResponseContentCoding(None),
+        }
+    }
+}
+
+impl Capability for Http {
+    const NAME: &'static str = "http";
+    const SUMMARY: &'static str = "requests to listed hosts, methods and paths";
+    const ENTITIES: &'static str = "entity Domain;\n  entity Host in [Domain];";
+    const ACTIONS: &'static [Action] = &[Action {
+        name: ACTION,
+        resource: "Host",
+        context: "scheme: String, port: Long, method: String, path: String, query: String, bytes?: Long, redirects: Long",
+    }];
+    const INTERFACES: &'static [&'static str] = &["wasi:http/types", "wasi:http/outgoing-handler"];
+    type Grant = Grant;
+    type Request = Asked;
+    type State = Opened;
+
+    fn locate(grant: &mut Grant, base: &Path) {
+        grant.locate(base);
+    }
+
+    fn given(grant: &Grant) -> Vec<String> {
+        grant.lines()
+    }
+
+    fn asked(request: &Asked) -> Vec<String> {
+        request.lines()
+    }
+
+    fn compared(grant: Option<&Grant>, request: Option<&Asked>) -> Vec<Compared> {
+        grant::compared(grant, request)
+    }
+
+    fn reason(request: &Asked) -> &str {
+        &request.reason
+    }
+
+    fn narrow(grant: &Grant, request: &Asked) -> Option<Grant> {
+        grant.narrow(request)
+    }
+
+    /// The resource is a host, or a request to one: `POST https://billing.example.net/v1/refunds`.
+    fn find(grant: &Grant, _action: &str, resource: &str) -> Option<Target> {
+        let Some((method, url)) = resource.split_once(' ') else {
+            let rule = grant.rules.iter().find(|rule| rule.hosts.iter().any(|host| host == resource))?;
+            return Some(Target { resource: host(resource), accepts: Some(rule.accepts.clone()) });
+        };
+        let (scheme, rest) = url.split_once("://")?;
+        let (authority, path) = rest.find(['/', '?']).map_or((rest, ""), |end| rest.split_at(end));
+        let place = Place::read(scheme, authority, path).ok()?;
+        let rule = grant.rule(method, &place)?;
+        let request = Request::under(rule, method, place, Headers::default(), Payload::Whole(Bytes::new()));
+        Target::of(&request, grant)
+    }
+
+    async fn open(_guard: Guard<'_, Grant>, setting: &Setting<'_>) -> Result<Opened, OpenError> {
+        Ok(Opened::new(Arc::clone(&setting.ports.web), setting.shared.of()))
+    }
+
+    fn link(linker: &mut Linker<TaskState>) -> wasmtime::Result<()> {
+        interface::link(linker)
+    }
+}

@@ -1,0 +1,405 @@
+//! One request, from the guest's words to the last byte of the response.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::header::LOCATION;
+use http::{HeaderMap, Method, StatusCode};
+use http_body::{Body, Frame};
+use http_body_util::BodyExt as _;
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::time::timeout;
+use wasmtime_wasi_http::{Error, WasiBody};
+
+use super::grant::{Grant, Rule};
+use super::headers::{self, Headers};
+use super::target::{BadTarget, Target};
+use super::traffic::{Amount, Traffic};
+use super::{Arrived, Failed, Http, Outgoing, Payload, Request, Sender, Unsendable};
+use crate::capability::Guarded;
+use crate::gate::{Actor, Code, Denied, Guard, Permit};
+use crate::label::Labels;
+
+/// What a guest asks for, in its own words.
+pub(super) struct Wish {
+    pub(super) method: Method,
+    pub(super) scheme: String,
+    pub(super) authority: String,
+    pub(super) path_and_query: String,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Option<WasiBody>,
+    pub(super) patience: Patience,
+}
+
+impl Wish {
+    fn told(&self) -> String {
+        format!("{} {}://{}{}", self.method, self.scheme, self.authority, self.path_and_query)
+    }
+}
+
+/// How long a guest would wait, where that is shorter than the rule's time.
+#[derive(Clone, Copy)]
+pub(super) struct Patience {
+    pub(super) connect: Duration,
+    pub(super) first_byte: Duration,
+    pub(super) between_bytes: Duration,
+}
+
+/// A response, as the guest gets it.
+pub(super) type Reply = Result<http::Response<WasiBody>, Error>;
+
+/// What an exchange works with.
+pub(super) struct Exchange {
+    pub(super) guarded: Guarded,
+    pub(super) sender: Arc<dyn Sender>,
+    pub(super) traffic: Arc<Traffic>,
+    /// How many run at once.
+    pub(super) slots: Arc<Semaphore>,
+}
+
+/// Where the guest waits.
+struct Delivery {
+    head: Option<oneshot::Sender<Reply>>,
+    body: Option<mpsc::Sender<Result<Bytes, Error>>>,
+}
+
+impl Delivery {
+    /// Ends when the guest does not wait for a response any more.
+    async fn unwanted(&mut self) {
+        match &mut self.head {
+            Some(head) => head.closed().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Gives the guest a response, whose body will come in pieces.
+    fn begin(&mut self, status: StatusCode, headers: HeaderMap) {
+        let (pieces, arriving) = mpsc::channel(1);
+        let mut response = http::Response::new(Arriving(arriving).boxed_unsync());
+        *response.status_mut() = status;
+        *response.headers_mut() = headers;
+        self.body = Some(pieces);
+        if let Some(head) = self.head.take() {
+            // Nobody may wait for it any more.
+            drop(head.send(Ok(response)));
+        }
+    }
+
+    async fn fail(self, error: Error) {
+        match (self.head, self.body) {
+            (Some(head), _) => drop(head.send(Err(error))),
+            (None, Some(body)) => drop(body.send(Err(error)).await),
+            (None, None) => {}
+        }
+    }
+}
+
+/// A body that arrives in pieces.
+struct Arriving(mpsc::Receiver<Result<Bytes, Error>>);
+
+impl Body for Arriving {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        self.0.poll_recv(cx).map(|piece| piece.map(|piece| piece.map(Frame::data)))
+    }
+}
+
+/// How a request went.
+enum Went {
+    /// The guest has the response.
+    Delivered,
+    /// It is to be asked for elsewhere.
+    Redirected(StatusCode, String),
+}
+
+impl Exchange {
+    /// Carries out a wish, and gives the guest what comes of it.
+    pub(super) async fn run(self, wish: Wish, head: oneshot::Sender<Reply>) {
+        let mut delivery = Delivery { head: Some(head), body: None };
+        // What ends the exchange is settled before the guest hears of it: also the end of a body.
+        if let Err(failed) = self.carry_out(wish, &mut delivery).await {
+            if let Failed::Denied(Denied::Exhausted(exhausted)) = &failed {
+                self.guarded.guard::<Http>().budget().overdraw(*exhausted);
+            }
+            delivery.fail(failed.into()).await;
+        }
+    }
+
+    async fn carry_out(&self, wish: Wish, delivery: &mut Delivery) -> Result<(), Failed> {
+        let _slot = self.slots.acquire().await;
+        let guard = self.guarded.guard::<Http>();
+        let told = wish.told();
+        let target = match Target::read(&wish.scheme, &wish.authority, &wish.path_and_query) {
+            Ok(target) => target,
+            Err(bad) => return Err(unsendable(&guard, told, &bad).await),
+        };
+        let Wish { mut method, body, patience, headers, .. } = wish;
+        let mut rule = listed(&guard, &method, &target, told).await?;
+        let (body, mut stream) = match body {
+            Some(body) if rule.stream => (Payload::Stream, Some(body)),
+            Some(body) => (Payload::Whole(self.collect(&guard, rule, &method, &target, body).await?), None),
+            None => (Payload::Whole(Bytes::new()), None),
+        };
+        let most = u64::from(rule.redirects);
+        let mut request = Request::under(rule, method.as_str(), target, headers::sent(headers), body);
+        loop {
+            let follows = request.redirects < most;
+            let hop = Hop { exchange: self, guard, rule, patience, follows };
+            match hop.take(request.clone(), stream.take(), delivery).await? {
+                Went::Delivered => return Ok(()),
+                Went::Redirected(status, location) => {
+                    let told = format!("redirected to {location}");
+                    let target = match request.url.redirected(&location) {
+                        Ok(target) => target,
+                        Err(bad) => return Err(unsendable(&guard, told, &bad).await),
+                    };
+                    let body = if keeps_method(status, &method) {
+                        request.body
+                    } else {
+                        method = Method::GET;
+                        Payload::Whole(Bytes::new())
+                    };
+                    let has_body = matches!(&body, Payload::Whole(bytes) if !bytes.is_empty());
+                    let headers = headers::redirected(&request.headers, has_body);
+                    rule = listed(&guard, &method, &target, told).await?;
+                    let redirects = request.redirects + 1;
+                    request = Request { redirects, ..Request::under(rule, method.as_str(), target, headers, body) };
+                }
+            }
+        }
+    }
+
+    /// All of a body, up to the rule's cap.
+    async fn collect(
+        &self,
+        guard: &Guard<'_, Grant>,
+        rule: &Rule,
+        method: &Method,
+        target: &Target,
+        mut body: WasiBody,
+    ) -> Result<Bytes, Failed> {
+        let longest = rule.bounds.request;
+        let mut collected = BytesMut::new();
+        while let Some(frame) = body.frame().await {
+            let Ok(piece) = frame.map_err(|_| Failed::Unfinished)?.into_data() else {
+                let trailers = Unsendable("trailers".to_owned());
+                return Err(guard.refuse(Code::NotGranted, &trailers, "a request has no trailers").await.into());
+            };
+            if (collected.len() + piece.len()) as u64 > longest {
+                let none = Payload::Whole(Bytes::new());
+                let request = Request::under(rule, method.as_str(), target.clone(), Headers::default(), none);
+                let why =
+                    format!("its body is longer than {longest} bytes, which is what `request` of the rule allows");
+                // Recorded; what the guest hears is more exact.
+                return match guard.refuse(Code::Quota, &request, &why).await {
+                    Denied::Refused(_) => Err(Failed::RequestTooLong { longest }),
+                    exhausted @ Denied::Exhausted(_) => Err(exhausted.into()),
+                };
+            }
+            collected.extend_from_slice(&piece);
+        }
+        Ok(collected.freeze())
+    }
+}
+
+/// What cannot be sent at all is refused; what the guest hears is more exact.
+async fn unsendable(guard: &Guard<'_, Grant>, told: String, why: &BadTarget) -> Failed {
+    match guard.refuse(Code::NotGranted, &Unsendable(told), &why.to_string()).await {
+        Denied::Refused(_) => Failed::Target,
+        exhausted @ Denied::Exhausted(_) => exhausted.into(),
+    }
+}
+
+/// The rule that lists a request; one that none lists is refused.
+async fn listed<'a>(
+    guard: &Guard<'a, Grant>,
+    method: &Method,
+    target: &Target,
+    told: String,
+) -> Result<&'a Rule, Failed> {
+    match guard.grant().and_then(|grant| grant.rule(method.as_str(), target)) {
+        Some(rule) => Ok(rule),
+        None => Err(guard.refuse(Code::NotGranted, &Unsendable(told), "the grant does not cover it").await.into()),
+    }
+}
+
+/// Whether a redirect is followed with the same method and body (RFC 9110, section 15.4).
+fn keeps_method(status: StatusCode, method: &Method) -> bool {
+    match status {
+        StatusCode::SEE_OTHER => *method == Method::HEAD,
+        StatusCode::MOVED_PERMANENTLY | StatusCode::FOUND => *method != Method::POST,
+        _ => true,
+    }
+}
+
+/// One request of an exchange.
+struct Hop<'a> {
+    exchange: &'a Exchange,
+    guard: Guard<'a, Grant>,
+    rule: &'a Rule,
+    patience: Patience,
+    /// Whether a redirect would be followed.
+    follows: bool,
+}
+
+impl Hop<'_> {
+    /// Asks the gate, sends the request, and delivers the response, unless it is a redirect that is followed.
+    async fn take(&self, request: Request, stream: Option<WasiBody>, delivery: &mut Delivery) -> Result<Went, Failed> {
+        let (host, time) = (request.url.host.clone(), request.bounds.time());
+        let more = Amount { requests: 1, sent: request.size(), received: 0 };
+        if let Err(spent) = self.exchange.traffic.fits(&host, more, &self.rule.budget) {
+            return Err(self.guard.refuse(Code::Quota, &request, &spent.to_string()).await.into());
+        }
+        self.guard
+            .run(request, async |permit| {
+                let notes = permit.notes();
+                let cut = Cut::default();
+                let sent = async {
+                    self.exchange.traffic.take(&host, more, &self.rule.budget)?;
+                    notes.put("sent", more.sent);
+                    let stream = stream.map(|body| self.watched(body, &host, &cut));
+                    self.send(permit, stream, delivery, &host).await
+                };
+                let result = timeout(time, sent).await.unwrap_or(Err(Failed::Timeout));
+                let result = result.map_err(|failed| cut.why().unwrap_or(failed));
+                if let Err(failed) = &result {
+                    notes.put("error", failed.to_string());
+                }
+                result
+            })
+            .await
+    }
+
+    async fn send(
+        &self,
+        permit: Permit<Request>,
+        stream: Option<WasiBody>,
+        delivery: &mut Delivery,
+        host: &str,
+    ) -> Result<Went, Failed> {
+        let notes = permit.notes();
+        let outgoing = Outgoing { stream, connect: self.patience.connect };
+        let sending = timeout(self.patience.first_byte, self.exchange.sender.send(permit, outgoing));
+        let Arrived { status, headers, mut body, address } = tokio::select! {
+            arrived = sending => arrived.unwrap_or(Err(Failed::Timeout))?,
+            () = delivery.unwanted() => return Err(Failed::Unwanted),
+        };
+        // Whatever the guest learns from here on, it learns from this host.
+        self.guard.gain(&self.rule.labels);
+        notes.put("status", status.as_u16());
+        notes.put("address", address.to_string());
+        let mut received = 0;
+        let mut receive = |bytes: u64| {
+            received += bytes;
+            notes.put("received", received);
+            let more = Amount { received: bytes, ..Amount::default() };
+            self.exchange.traffic.take(host, more, &self.rule.budget)
+        };
+        receive(headers::size(&headers))?;
+        if self.follows
+            && let Some(location) = location(status, &headers)
+        {
+            return Ok(Went::Redirected(status, location));
+        }
+        delivery.begin(status, headers::shown(headers));
+        let mut length = 0;
+        let longest = self.rule.bounds.response;
+        while let Some(frame) = timeout(self.patience.between_bytes, body.frame()).await.map_err(|_| Failed::Timeout)? {
+            let Ok(piece) = frame?.into_data() else { continue };
+            length += piece.len() as u64;
+            if length > longest {
+                return Err(Failed::ResponseTooLong { longest });
+            }
+            receive(piece.len() as u64)?;
+            let Some(pieces) = &delivery.body else { break };
+            if pieces.send(Ok(piece)).await.is_err() {
+                // The guest has read as much as it wanted.
+                break;
+            }
+        }
+        Ok(Went::Delivered)
+    }
+
+    /// A body that is cut off when it outgrows what it may have, or when the task gains labels that were not there when it
+    /// was decided on.
+    fn watched(&self, body: WasiBody, host: &str, cut: &Cut) -> WasiBody {
+        let watched = Watched {
+            body,
+            actor: Arc::clone(self.guard.actor()),
+            labels: self.guard.actor().labels.now(),
+            traffic: Arc::clone(&self.exchange.traffic),
+            rule: self.rule.clone(),
+            host: host.to_owned(),
+            length: 0,
+            cut: cut.clone(),
+        };
+        watched.boxed_unsync()
+    }
+}
+
+/// Where a response redirects to.
+fn location(status: StatusCode, headers: &HeaderMap) -> Option<String> {
+    let redirects = matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308);
+    redirects.then(|| headers.get(LOCATION)?.to_str().ok().map(ToOwned::to_owned)).flatten()
+}
+
+/// A body that flows to a host while the guest writes it.
+struct Watched {
+    body: WasiBody,
+    actor: Arc<Actor>,
+    /// What the task carried when it was decided.
+    labels: Labels,
+    traffic: Arc<Traffic>,
+    rule: Rule,
+    host: String,
+    length: u64,
+    cut: Cut,
+}
+
+/// Why a body was cut off: whoever sends it only hears that it was.
+#[derive(Clone, Default)]
+struct Cut(Arc<Mutex<Option<Failed>>>);
+
+impl Cut {
+    fn why(&self) -> Option<Failed> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn off(&self, why: Failed) -> Error {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
+        Error::HttpRequestDenied
+    }
+}
+
+impl Watched {
+    fn check(&mut self, piece: &Bytes) -> Result<(), Failed> {
+        // Pieces that the guest wrote before are held back as well: no one knows when it wrote them.
+        if self.actor.labels.now() != self.labels {
+            return Err(Failed::Gained);
+        }
+        self.length += piece.len() as u64;
+        let longest = self.rule.bounds.request;
+        if self.length > longest {
+            return Err(Failed::RequestTooLong { longest });
+        }
+        let more = Amount { sent: piece.len() as u64, ..Amount::default() };
+        Ok(self.traffic.take(&self.host, more, &self.rule.budget)?)
+    }
+}
+
+impl Body for Watched {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx).map(|frame| match frame?.map(Frame::into_data) {
+            Ok(Ok(piece)) => Some(self.check(&piece).map(|()| Frame::data(piece)).map_err(|why| self.cut.off(why))),
+            Ok(Err(_)) | Err(_) => Some(Err(self.cut.off(Failed::Unfinished))),
+        })
+    }
+}

@@ -1,0 +1,422 @@
+//! What manifests say of requests: the operator's rules, the author's wish, and what is left of both.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::de::{Deserializer, Error as _};
+use serde::{Deserialize, Serialize};
+use url::Host;
+
+use super::address::Reach;
+use super::target::{self, Scheme, Target};
+use super::traffic::Allowance;
+use crate::capability::{Compared, Standing};
+use crate::label::Labels;
+use crate::manifest::{ByteSize, HumanDuration, reject};
+
+/// A host, exactly: a domain in lower case, or an address; an IPv6 address stands in brackets.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+struct HostName(String);
+
+impl TryFrom<String> for HostName {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let shown = text.escape_debug();
+        if text.contains('*') {
+            return Err(format!(
+                "`{shown}` is a pattern, and hosts are matched exactly: list its parts in `subdomains`"
+            ));
+        }
+        let bare = text.parse::<std::net::Ipv6Addr>().is_ok();
+        let written = if bare { format!("[{text}]") } else { text.clone() };
+        let parsed =
+            Host::parse(&written).map_err(|_| format!("`{shown}` is no host: write it as `docs.example.net`"))?;
+        let host = parsed.to_string();
+        if host.ends_with('.') || host != written.to_ascii_lowercase() {
+            return Err(format!("`{shown}` is no host in its usual notation: write `{}`", host.trim_end_matches('.')));
+        }
+        Ok(Self(host))
+    }
+}
+
+/// What stands before a host and a dot: `eu`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+struct Subdomain(String);
+
+impl TryFrom<String> for Subdomain {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_' | '.');
+        let is_part = !text.is_empty() && text.chars().all(fits) && text.split('.').all(|part| !part.is_empty());
+        if is_part {
+            Ok(Self(text))
+        } else {
+            Err(format!("`{}` is no part of a host: write it as `eu`", text.escape_debug()))
+        }
+    }
+}
+
+/// A method: `GET`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct Method(pub(super) String);
+
+impl TryFrom<String> for Method {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        if matches!(text.as_str(), "CONNECT" | "TRACE") {
+            return Err(format!("`{text}` is never sent for a guest"));
+        }
+        if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'-') {
+            return Ok(Self(text));
+        }
+        Err(format!("`{}` is no method: write it as `GET`", text.escape_debug()))
+    }
+}
+
+/// `/v1/orders/*/refunds` or `/docs/**`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct PathPattern {
+    written: String,
+    segments: Vec<Segment>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Segment {
+    /// This one, as a path spells it.
+    Exact(String),
+    /// `*`: any one that is not empty.
+    One,
+    /// `**`, at the end: any number of them.
+    Rest,
+}
+
+impl TryFrom<String> for PathPattern {
+    type Error = String;
+
+    fn try_from(written: String) -> Result<Self, String> {
+        let shown = written.escape_debug().to_string();
+        let below = written.strip_prefix('/').ok_or_else(|| format!("the path `{shown}` does not begin with `/`"))?;
+        let last = below.split('/').count() - 1;
+        let segments = below.split('/').enumerate().map(|(number, segment)| match segment {
+            "*" => Ok(Segment::One),
+            "**" if number == last => Ok(Segment::Rest),
+            _ if segment.contains('*') => Err(format!(
+                "in the path `{shown}`, `*` stands for a whole segment and `**` for all that follow, at the end"
+            )),
+            _ if segment.is_empty() && number == last => Ok(Segment::Exact(String::new())),
+            _ => match target::spelled(&format!("/{segment}")) {
+                Ok(spelled) if !segment.is_empty() => Ok(Segment::Exact(spelled[1..].to_owned())),
+                Ok(_) => Err(format!("the path `{shown}` has an empty segment")),
+                Err(why) => Err(format!("no request has the path `{shown}`: {why}")),
+            },
+        });
+        let segments = segments.collect::<Result<_, _>>()?;
+        Ok(Self { written, segments })
+    }
+}
+
+impl PathPattern {
+    fn matches(&self, path: &str) -> bool {
+        let mut asked = path.strip_prefix('/').unwrap_or(path).split('/');
+        for segment in &self.segments {
+            let fits = match (segment, asked.next()) {
+                (Segment::Rest, Some(_)) => return true,
+                (Segment::Exact(own), Some(asked)) => own == asked,
+                (Segment::One, Some(asked)) => !asked.is_empty(),
+                (_, None) => false,
+            };
+            if !fits {
+                return false;
+            }
+        }
+        asked.next().is_none()
+    }
+}
+
+/// How much one request may carry, and how long it may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Bounds {
+    /// The longest body of a request, in bytes.
+    pub request: u64,
+    /// The longest body of a response, in bytes, decoded.
+    pub response: u64,
+    /// From the decision to the last byte of the response, in milliseconds.
+    pub milliseconds: u64,
+}
+
+impl Bounds {
+    /// From the decision to the last byte of the response.
+    pub fn time(&self) -> Duration {
+        Duration::from_millis(self.milliseconds)
+    }
+}
+
+/// One entry of `http = [{ … }]`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", rename = "rule")]
+struct Written {
+    #[serde(default)]
+    scheme: Scheme,
+    host: HostName,
+    #[serde(default)]
+    subdomains: Vec<Subdomain>,
+    port: Option<u16>,
+    methods: Vec<Method>,
+    paths: Vec<PathPattern>,
+    addresses: Option<Reach>,
+    #[serde(default)]
+    labels: Labels,
+    #[serde(default)]
+    accepts: Labels,
+    #[serde(default = "default_request")]
+    request: ByteSize,
+    #[serde(default = "default_response")]
+    response: ByteSize,
+    #[serde(default = "default_time")]
+    time: HumanDuration,
+    #[serde(default)]
+    stream: bool,
+    #[serde(default)]
+    redirects: u8,
+    ca: Option<PathBuf>,
+    #[serde(default)]
+    budget: Allowance,
+}
+
+fn default_request() -> ByteSize {
+    ByteSize::new(1 << 20)
+}
+
+fn default_response() -> ByteSize {
+    ByteSize::new(8 << 20)
+}
+
+fn default_time() -> HumanDuration {
+    HumanDuration::from_millis(30_000)
+}
+
+/// The most hops that a rule may let the host follow.
+const MOST_REDIRECTS: u8 = 20;
+
+/// Requests that are allowed: to these hosts, with these methods, for these paths.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    pub(super) scheme: Scheme,
+    pub(super) hosts: Vec<String>,
+    pub(super) port: u16,
+    pub(super) methods: BTreeSet<Method>,
+    pub(super) paths: Vec<PathPattern>,
+    /// Where connections may go.
+    pub(super) reach: Reach,
+    /// What whoever gets a response carries from then on.
+    pub(super) labels: Labels,
+    /// What may be carried by whoever asks.
+    pub(super) accepts: Labels,
+    pub(super) bounds: Bounds,
+    /// Whether bodies of requests flow while they are written, and are not known when it is decided.
+    pub(super) stream: bool,
+    /// How many redirects are followed for the guest.
+    pub(super) redirects: u8,
+    /// The roots that its certificate has to lead to, in PEM, instead of the usual ones.
+    pub(super) ca: Option<PathBuf>,
+    pub(super) budget: Allowance,
+}
+
+impl<'de> Deserialize<'de> for Rule {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let written = Written::deserialize(deserializer)?;
+        let Written { scheme, host: HostName(host), subdomains, methods, paths, ca, .. } = written;
+        if methods.is_empty() {
+            return Err(reject("no method is listed", "list them, as `methods = [\"GET\"]`"));
+        }
+        if paths.is_empty() {
+            return Err(reject("no path is listed", "list them, as `paths = [\"/docs/**\"]`; `/**` is every path"));
+        }
+        if written.port == Some(0) {
+            return Err(reject("no port is called 0", "leave `port` out to mean that of the scheme"));
+        }
+        if ca.is_some() && scheme == Scheme::Http {
+            return Err(reject(
+                "there are no certificates without TLS",
+                "leave `ca` out, or write `scheme = \"https\"`",
+            ));
+        }
+        if written.redirects > MOST_REDIRECTS {
+            let help = format!("write at most {MOST_REDIRECTS}");
+            return Err(reject("so many redirects lead nowhere", &help));
+        }
+        if written.stream && written.redirects > 0 {
+            let help = "leave out `stream` or `redirects`: a body that has flowed cannot be sent again";
+            return Err(reject("requests that stream cannot be redirected", help));
+        }
+        let address = host.starts_with('[') || host.parse::<std::net::Ipv4Addr>().is_ok();
+        if address && !subdomains.is_empty() {
+            return Err(reject("an address has no subdomains", "leave `subdomains` out"));
+        }
+        // A host that is an address names the address.
+        let own =
+            host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().ok().map(|own| Reach::Blocks(vec![own.into()]));
+        let below = subdomains.iter().map(|Subdomain(part)| format!("{part}.{host}"));
+        let hosts: Vec<String> = std::iter::once(host.clone()).chain(below).collect();
+        let time = written.time.duration();
+        if time.is_zero() {
+            return Err(D::Error::custom("no request takes no time"));
+        }
+        Ok(Self {
+            scheme,
+            hosts,
+            port: written.port.unwrap_or(scheme.port()),
+            methods: methods.into_iter().collect(),
+            paths,
+            reach: written.addresses.or(own).unwrap_or(Reach::Public),
+            labels: written.labels,
+            accepts: written.accepts,
+            bounds: Bounds {
+                request: written.request.bytes(),
+                response: written.response.bytes(),
+                milliseconds: u64::try_from(time.as_millis()).unwrap_or(u64::MAX),
+            },
+            stream: written.stream,
+            redirects: written.redirects,
+            ca,
+            budget: written.budget,
+        })
+    }
+}
+
+impl Rule {
+    /// Whether it lists a request.
+    pub fn lists(&self, method: &str, target: &Target) -> bool {
+        self.scheme == target.scheme
+            && self.port == target.port
+            && self.hosts.contains(&target.host)
+            && self.methods.iter().any(|own| own.0 == method)
+            && self.paths.iter().any(|pattern| pattern.matches(&target.path))
+    }
+
+    fn place(&self, host: &str) -> String {
+        let port = if self.port == self.scheme.port() { String::new() } else { format!(":{}", self.port) };
+        format!("{}://{host}{port}", self.scheme.as_str())
+    }
+
+    fn lines(&self) -> impl Iterator<Item = String> {
+        self.methods.iter().flat_map(|method| self.hosts.iter().map(move |host| (method, host))).map(
+            |(method, host)| {
+                let paths: Vec<&str> = self.paths.iter().map(|pattern| pattern.written.as_str()).collect();
+                format!("{} {}{}", method.0, self.place(host), paths.join(" "))
+            },
+        )
+    }
+}
+
+/// The rules of a component: a request is allowed by the first that lists it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Grant {
+    pub(super) rules: Vec<Rule>,
+}
+
+impl<'de> Deserialize<'de> for Grant {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let rules = Vec::<Rule>::deserialize(deserializer)?;
+        if rules.is_empty() {
+            return Err(D::Error::custom("no request is listed: leave `http` out to allow none"));
+        }
+        Ok(Self { rules })
+    }
+}
+
+impl Grant {
+    /// The first rule that lists a request.
+    pub fn rule(&self, method: &str, target: &Target) -> Option<&Rule> {
+        self.rules.iter().find(|rule| rule.lists(method, target))
+    }
+
+    /// Makes relative paths absolute: they are relative to `base`.
+    pub(super) fn locate(&mut self, base: &Path) {
+        for ca in self.rules.iter_mut().filter_map(|rule| rule.ca.as_mut()) {
+            *ca = base.join(&*ca);
+        }
+    }
+
+    /// What it gives, one line for each method and host.
+    pub(super) fn lines(&self) -> Vec<String> {
+        self.rules.iter().flat_map(Rule::lines).collect()
+    }
+
+    /// The part of it that was asked for.
+    pub(super) fn narrow(&self, request: &Request) -> Option<Self> {
+        let rules = self.rules.iter().filter_map(|rule| {
+            let methods: BTreeSet<_> =
+                rule.methods.iter().filter(|method| request.methods.contains(method)).cloned().collect();
+            let hosts: Vec<_> = rule.hosts.iter().filter(|host| request.asks_for(host)).cloned().collect();
+            (!methods.is_empty() && !hosts.is_empty()).then(|| Rule { methods, hosts, ..rule.clone() })
+        });
+        let rules: Vec<_> = rules.collect();
+        (!rules.is_empty()).then_some(Self { rules })
+    }
+}
+
+/// `http = { methods = ["GET"], hosts = ["docs.example.net"], reason = "…" }`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Request {
+    methods: Vec<Method>,
+    /// The hosts that it knows; without them it is for the operator to say.
+    #[serde(default)]
+    hosts: Vec<HostName>,
+    /// Why it asks.
+    #[serde(default)]
+    pub(super) reason: String,
+}
+
+impl Request {
+    fn asks_for(&self, host: &str) -> bool {
+        self.hosts.is_empty() || self.hosts.iter().any(|own| own.0 == host)
+    }
+
+    /// What it asks for, in words.
+    pub(super) fn lines(&self) -> Vec<String> {
+        let hosts: Vec<_> = self.hosts.iter().map(Some).chain(self.hosts.is_empty().then_some(None)).collect();
+        self.methods.iter().flat_map(|method| hosts.iter().map(move |host| wish(method, *host))).collect()
+    }
+}
+
+impl fmt::Display for PathPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.written)
+    }
+}
+
+/// What is asked for beside what is given: one line for each method and host of either.
+pub(super) fn compared(grant: Option<&Grant>, request: Option<&Request>) -> Vec<Compared> {
+    let rules = grant.map(|grant| grant.rules.as_slice()).unwrap_or_default();
+    let left = grant.zip(request).and_then(|(grant, request)| grant.narrow(request)).unwrap_or_default();
+    let left = left.lines();
+    let unused = rules.iter().flat_map(Rule::lines).filter(|line| !left.contains(line));
+    let missing = request.into_iter().flat_map(|request| {
+        let hosts: Vec<_> = request.hosts.iter().map(Some).chain(request.hosts.is_empty().then_some(None)).collect();
+        let wishes =
+            request.methods.iter().flat_map(move |method| hosts.clone().into_iter().map(move |host| (method, host)));
+        let is_met = |method: &Method, host: Option<&HostName>| {
+            let of_host = |rule: &Rule| host.is_none_or(|host| rule.hosts.contains(&host.0));
+            rules.iter().any(|rule| rule.methods.contains(method) && of_host(rule))
+        };
+        wishes.filter(move |(method, host)| !is_met(method, *host)).map(|(method, host)| wish(method, host))
+    });
+    let granted = left.iter().cloned().map(|line| (line, Standing::Granted));
+    let missing = missing.map(|line| (line, Standing::Refused));
+    granted.chain(missing).chain(unused.map(|line| (line, Standing::Unused))).collect()
+}
+
+fn wish(method: &Method, host: Option<&HostName>) -> String {
+    format!("{} {}", method.0, host.map_or("some host", |host| &host.0))
+}

@@ -1,0 +1,128 @@
+//! Which headers are a guest's own to set, and what of them is sent.
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use serde::Serialize;
+
+/// Headers in the order in which they are sent, for the record and for people.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Headers(pub HeaderMap);
+
+impl Serialize for Headers {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        // Escaped, every value has one text.
+        serializer.collect_seq(
+            self.0.iter().map(|(name, value)| (name.as_str(), value.as_bytes().escape_ascii().to_string())),
+        )
+    }
+}
+
+/// Headers that the host builds, or nobody: they frame the message, name another host, path, method or sender than the one
+/// that was decided on, or carry credentials.
+const FORBIDDEN: &[&str] = &[
+    "authorization",
+    "connection",
+    "cookie",
+    "cookie2",
+    "expect",
+    "forwarded",
+    "host",
+    "http2-settings",
+    "keep-alive",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "via",
+    "x-host",
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
+    "x-original-url",
+    "x-real-ip",
+    "x-rewrite-url",
+];
+
+/// What such headers begin with.
+const FORBIDDEN_BEGINNINGS: &[&str] = &["proxy-", "sec-", "x-forwarded-"];
+
+/// Whether a guest may not set a header.
+pub(super) fn is_forbidden(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    FORBIDDEN.binary_search(&name).is_ok() || FORBIDDEN_BEGINNINGS.iter().any(|beginning| name.starts_with(beginning))
+}
+
+/// What of a guest's headers is sent: the framing is the host's, and so is what bodies may be encoded with.
+pub(super) fn sent(mut headers: HeaderMap) -> Headers {
+    headers.remove(header::CONTENT_LENGTH);
+    headers.remove(header::ACCEPT_ENCODING);
+    headers.entry(header::USER_AGENT).or_insert(HeaderValue::from_static(concat!("ambit/", env!("CARGO_PKG_VERSION"))));
+    Headers(headers)
+}
+
+/// What is left of them when a redirect is followed, with a body or without: what says nothing of the one who asks.
+pub(super) fn redirected(headers: &Headers, has_body: bool) -> Headers {
+    let harmless = [header::ACCEPT, header::ACCEPT_LANGUAGE, header::USER_AGENT];
+    let of_body = [header::CONTENT_TYPE, header::CONTENT_LANGUAGE, header::CONTENT_ENCODING];
+    let kept = |name: &HeaderName| harmless.contains(name) || (has_body && of_body.contains(name));
+    let kept = headers.0.iter().filter(|(name, _)| kept(name));
+    let mut left = HeaderMap::new();
+    for (name, value) in kept {
+        left.append(name, value.clone());
+    }
+    Headers(left)
+}
+
+/// What a guest is shown of the headers of a response: not how the message was framed on the wire.
+pub(super) fn shown(mut headers: HeaderMap) -> HeaderMap {
+    let hidden: Vec<HeaderName> = headers.keys().filter(|name| is_forbidden(name)).cloned().collect();
+    for name in hidden {
+        headers.remove(name);
+    }
+    headers
+}
+
+/// The bytes of a header section, as HTTP/1.1 writes it.
+pub(super) fn size(headers: &HeaderMap) -> u64 {
+    headers.iter().map(|(name, value)| (name.as_str().len() + value.len() + ": \r\n".len()) as u64).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_that_are_not_the_guests_are_known_in_any_spelling() {
+        assert!(FORBIDDEN.is_sorted());
+        for name in [
+            "Host",
+            "AUTHORIZATION",
+            "Cookie",
+            "X-Forwarded-Host",
+            "Transfer-Encoding",
+            "Proxy-Authorization",
+            "TE",
+            "X-HTTP-Method-Override",
+            "Sec-WebSocket-Key",
+            "Trailer",
+        ] {
+            assert!(is_forbidden(&name.parse().unwrap()), "{name}");
+        }
+        for name in ["Accept", "Content-Type", "X-Request-Id", "Idempotency-Key", "User-Agent", "If-None-Match"] {
+            assert!(!is_forbidden(&name.parse().unwrap()), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_redirect_takes_little_along() {
+        let mut headers = HeaderMap::new();
+        for name in ["accept", "x-api-key", "content-type", "user-agent", "referer"] {
+            headers.insert(HeaderName::from_static(name), HeaderValue::from_static("x"));
+        }
+        let names = |has_body| {
+            let left = redirected(&Headers(headers.clone()), has_body).0;
+            left.keys().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(names(false), ["accept", "user-agent"]);
+        assert_eq!(names(true), ["accept", "content-type", "user-agent"]);
+    }
+}

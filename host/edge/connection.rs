@@ -1,0 +1,115 @@
+//! The one way in which the host opens an HTTP/1.1 connection: to an address that was examined, over TLS where that is
+//! asked for, with nothing shared and no proxy in between.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+/// The most headers of an answer.
+const MOST_HEADERS: usize = 100;
+/// The bytes of an answer's headers.
+const LONGEST_HEAD: usize = 64 * 1024;
+
+/// Drives a connection: it has to be polled while the connection is used.
+pub type Driver<B> = http1::Connection<TokioIo<Box<dyn Wire>>, B>;
+
+/// Bytes to and from another machine.
+pub trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The machine did not answer.
+    #[error(transparent)]
+    Connect(io::Error),
+    /// It is not the one that it should be, or TLS cannot be spoken with it.
+    #[error("{0}")]
+    Tls(String),
+    /// HTTP cannot be spoken with it.
+    #[error("{0}")]
+    Handshake(String),
+}
+
+/// Whose certificates are believed.
+#[derive(Clone, Default)]
+pub struct Trust {
+    /// Those that lead to Mozilla's roots.
+    usual: Arc<OnceLock<Arc<ClientConfig>>>,
+}
+
+impl Trust {
+    /// Those that lead to these roots in PEM, or to the usual ones.
+    ///
+    /// # Errors
+    /// When there is no root in the PEM text.
+    pub fn of(&self, roots: Option<&[u8]>) -> Result<Arc<ClientConfig>, ConnectError> {
+        let Some(pem) = roots else {
+            if let Some(config) = self.usual.get() {
+                return Ok(Arc::clone(config));
+            }
+            let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.into() };
+            let config = config(roots)?;
+            return Ok(Arc::clone(self.usual.get_or_init(|| config)));
+        };
+        let tls = |error: &dyn std::fmt::Display| ConnectError::Tls(format!("the roots of the rule: {error}"));
+        let mut roots = RootCertStore::empty();
+        for certificate in CertificateDer::pem_slice_iter(pem) {
+            roots.add(certificate.map_err(|error| tls(&error))?).map_err(|error| tls(&error))?;
+        }
+        if roots.is_empty() {
+            return Err(tls(&"no certificate in PEM is there"));
+        }
+        config(roots)
+    }
+}
+
+fn config(roots: RootCertStore) -> Result<Arc<ClientConfig>, ConnectError> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let versions = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let builder = versions.map_err(|error| ConnectError::Tls(error.to_string()))?;
+    let mut config = builder.with_root_certificates(roots).with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+/// Connects to an address, as `host` where TLS is asked for.
+///
+/// # Errors
+/// Why there is no connection.
+pub async fn open<B>(
+    address: SocketAddr,
+    tls: Option<&Arc<ClientConfig>>,
+    host: &str,
+) -> Result<(http1::SendRequest<B>, Driver<B>), ConnectError>
+where
+    B: http_body::Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    #[expect(clippy::disallowed_methods, reason = "connections are opened here, to addresses that were examined")]
+    let stream = TcpStream::connect(address).await.map_err(ConnectError::Connect)?;
+    stream.set_nodelay(true).map_err(ConnectError::Connect)?;
+    let wire: Box<dyn Wire> = match tls {
+        None => Box::new(stream),
+        Some(config) => {
+            let bare = host.trim_matches(['[', ']']).to_owned();
+            let name = ServerName::try_from(bare).map_err(|error| ConnectError::Tls(error.to_string()))?;
+            let stream = TlsConnector::from(Arc::clone(config)).connect(name, stream).await;
+            Box::new(stream.map_err(|error| ConnectError::Tls(error.to_string()))?)
+        }
+    };
+    let mut builder = http1::Builder::new();
+    builder.max_headers(MOST_HEADERS).max_buf_size(LONGEST_HEAD);
+    builder.handshake(TokioIo::new(wire)).await.map_err(|error| ConnectError::Handshake(error.to_string()))
+}

@@ -1,0 +1,210 @@
+//! Sends requests: resolves names, examines every address, and opens one connection for each request.
+
+mod decode;
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::header::{self, HeaderValue};
+use http_body::{Body, Frame};
+use http_body_util::{BodyExt as _, Full};
+use tokio::time::timeout;
+use wasmtime_wasi_http::WasiBody;
+
+use self::decode::Decoded;
+use super::connection::{self, ConnectError, Driver, Trust};
+use crate::capability::http::target::Scheme;
+use crate::capability::http::{Answer, Arrived, Failed, Outgoing, Payload, Request, Sender};
+use crate::gate::Permit;
+
+/// An answer about a name.
+pub type Addresses = Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send>>;
+
+/// Resolves names.
+pub trait Resolve: Send + Sync {
+    /// All addresses of a host.
+    fn resolve(&self, host: &str) -> Addresses;
+}
+
+/// As this machine resolves names: by its hosts file and its name servers.
+pub struct SystemResolver;
+
+impl Resolve for SystemResolver {
+    fn resolve(&self, host: &str) -> Addresses {
+        let host = host.to_owned();
+        Box::pin(async move {
+            #[expect(clippy::disallowed_methods, reason = "names are resolved here, for requests that were decided on")]
+            let found = tokio::net::lookup_host((host, 0)).await?;
+            Ok(found.map(|address| address.ip()).collect())
+        })
+    }
+}
+
+/// The network.
+#[derive(Clone)]
+pub struct Web {
+    resolver: Arc<dyn Resolve>,
+    trust: Trust,
+}
+
+impl Default for Web {
+    fn default() -> Self {
+        Self::resolving_with(Arc::new(SystemResolver))
+    }
+}
+
+impl Web {
+    /// A network whose names are resolved like this.
+    pub fn resolving_with(resolver: Arc<dyn Resolve>) -> Self {
+        Self { resolver, trust: Trust::default() }
+    }
+
+    async fn exchange(self, request: Request, outgoing: Outgoing) -> Result<Arrived, Failed> {
+        let Outgoing { stream, connect } = outgoing;
+        let (address, mut link) =
+            timeout(connect, self.connect(&request)).await.map_err(|_| Failed::ConnectTimeout)??;
+        let message = message(request, stream)?;
+        let head = link.send(message).await?;
+        let (parts, body) = head.into_parts();
+        let mut headers = parts.headers;
+        let body = Flowing { body, driver: link.driver };
+        let body = Decoded::new(body, &mut headers)?.boxed_unsync();
+        Ok(Arrived { status: parts.status, headers, body, address })
+    }
+
+    /// Opens a connection to an address that the request may go to.
+    async fn connect(&self, request: &Request) -> Result<(SocketAddr, Link), Failed> {
+        let addresses = self.addresses(request).await?;
+        let tls = match request.url.scheme {
+            Scheme::Http => None,
+            Scheme::Https => Some(self.trust.of(request.ca.as_deref().map(read_roots).transpose()?.as_deref())?),
+        };
+        let mut last = Failed::Name("it has no address".to_owned());
+        for address in addresses {
+            let address = SocketAddr::new(address, request.url.port);
+            match connection::open(address, tls.as_ref(), &request.url.host).await {
+                Ok((sender, driver)) => return Ok((address, Link { sender, driver: Some(driver) })),
+                Err(error) => last = error.into(),
+            }
+        }
+        Err(last)
+    }
+
+    /// The addresses of the host, if all of them may be connected to: one that may not is a sign that the name is not what
+    /// it was taken for.
+    async fn addresses(&self, request: &Request) -> Result<Vec<IpAddr>, Failed> {
+        let host = &request.url.host;
+        let found = match host.trim_matches(['[', ']']).parse::<IpAddr>() {
+            Ok(address) => vec![address],
+            Err(_) => self.resolver.resolve(host).await.map_err(|error| Failed::Name(error.to_string()))?,
+        };
+        let mut checked: Vec<IpAddr> = Vec::new();
+        for address in found {
+            let address = request.reach.check(address)?;
+            if !checked.contains(&address) {
+                checked.push(address);
+            }
+        }
+        Ok(checked)
+    }
+}
+
+impl Sender for Web {
+    fn send(&self, permit: Permit<Request>, outgoing: Outgoing) -> Answer {
+        Box::pin(self.clone().exchange(permit.redeem(), outgoing))
+    }
+}
+
+/// The roots that the operator named.
+fn read_roots(path: &Path) -> Result<Vec<u8>, Failed> {
+    #[expect(clippy::disallowed_methods, reason = "the operator's own file, named by the rule that was decided on")]
+    std::fs::read(path).map_err(|error| Failed::Tls(format!("the roots `{}` cannot be read: {error}", path.display())))
+}
+
+/// The request, as it goes onto the wire: in origin form, with the host and the framing that were decided on.
+fn message(request: Request, stream: Option<WasiBody>) -> Result<http::Request<WasiBody>, Failed> {
+    let odd = |error: http::Error| Failed::Protocol(error.to_string());
+    let Request { method, url, headers, body, .. } = request;
+    let body = match (body, stream) {
+        (Payload::Whole(bytes), _) => Full::new(bytes).map_err(|never| match never {}).boxed_unsync(),
+        (Payload::Stream, Some(stream)) => stream,
+        (Payload::Stream, None) => return Err(Failed::Unfinished),
+    };
+    let host = HeaderValue::try_from(url.authority()).map_err(|error| odd(error.into()))?;
+    let built = http::Request::builder().method(method.as_str()).uri(url.path_and_query()).body(body);
+    let mut message = built.map_err(odd)?;
+    // The host's own headers go first, and what a guest says cannot take their place.
+    message.headers_mut().insert(header::HOST, host);
+    message.headers_mut().insert(header::ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
+    message.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    for (name, value) in &headers.0 {
+        message.headers_mut().append(name, value.clone());
+    }
+    Ok(message)
+}
+
+/// A connection for one request.
+struct Link {
+    sender: hyper::client::conn::http1::SendRequest<WasiBody>,
+    driver: Option<Driver<WasiBody>>,
+}
+
+impl Link {
+    /// Sends a message and waits for the head of the answer. The connection is driven from here: no task holds it.
+    async fn send(
+        &mut self,
+        message: http::Request<WasiBody>,
+    ) -> Result<http::Response<hyper::body::Incoming>, Failed> {
+        let mut sending = std::pin::pin!(self.sender.send_request(message));
+        let driver = &mut self.driver;
+        std::future::poll_fn(|context| {
+            drive(driver, context);
+            sending.as_mut().poll(context)
+        })
+        .await
+        .map_err(|error| failed(&error))
+    }
+}
+
+/// Lets a connection work, until it is over.
+fn drive(driver: &mut Option<Driver<WasiBody>>, context: &mut Context<'_>) {
+    if driver.as_mut().is_some_and(|driver| Pin::new(driver).poll(context).is_ready()) {
+        *driver = None;
+    }
+}
+
+/// A body that arrives, with the connection that brings it.
+struct Flowing {
+    body: hyper::body::Incoming,
+    driver: Option<Driver<WasiBody>>,
+}
+
+impl Body for Flowing {
+    type Data = Bytes;
+    type Error = Failed;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Failed>>> {
+        let this = &mut *self;
+        drive(&mut this.driver, context);
+        Pin::new(&mut this.body).poll_frame(context).map_err(|error| failed(&error))
+    }
+}
+
+fn failed(error: &hyper::Error) -> Failed {
+    if error.is_timeout() { Failed::Timeout } else { Failed::Protocol(error.to_string()) }
+}
+
+impl From<ConnectError> for Failed {
+    fn from(error: ConnectError) -> Self {
+        match error {
+            ConnectError::Connect(error) => Self::Connect(error),
+            ConnectError::Tls(why) => Self::Tls(why),
+            ConnectError::Handshake(why) => Self::Protocol(why),
+        }
+    }
+}

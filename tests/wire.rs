@@ -1,0 +1,156 @@
+//! A server that records what arrives on the wire, byte by byte, and answers as a test wants.
+
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// A request as it arrived.
+#[derive(Clone, Debug)]
+pub(crate) struct Arrived {
+    /// The request line and the headers.
+    pub(crate) head: String,
+    /// The body, without its framing.
+    pub(crate) body: Vec<u8>,
+}
+
+impl Arrived {
+    /// `GET /path`.
+    pub(crate) fn line(&self) -> String {
+        self.head.lines().next().unwrap().trim_end_matches(" HTTP/1.1").to_owned()
+    }
+
+    /// The values of a header.
+    pub(crate) fn header(&self, name: &str) -> Vec<&str> {
+        let fields = self.head.lines().skip(1).filter_map(|line| line.split_once(": "));
+        fields.filter(|(own, _)| own.eq_ignore_ascii_case(name)).map(|(_, value)| value).collect()
+    }
+}
+
+/// A server on the loopback interface.
+pub(crate) struct Wire {
+    pub(crate) port: u16,
+    connections: Arc<AtomicUsize>,
+    arrived: Arc<Mutex<Vec<Arrived>>>,
+}
+
+impl Wire {
+    /// A server that answers every request like this, each on a connection of its own.
+    pub(crate) fn answering(
+        answer: impl Fn(&Arrived, &mut TcpStream) -> std::io::Result<()> + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let wire =
+            Self { port: listener.local_addr().unwrap().port(), connections: Arc::default(), arrived: Arc::default() };
+        let (connections, arrived, answer) =
+            (Arc::clone(&wire.connections), Arc::clone(&wire.arrived), Arc::new(answer));
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let (Ok(mut stream), arrived, answer) = (stream, Arc::clone(&arrived), Arc::clone(&answer)) else {
+                    continue;
+                };
+                connections.fetch_add(1, Ordering::SeqCst);
+                std::thread::spawn(move || {
+                    // A client that goes away is no failure of the server.
+                    let Some(request) = read(&mut stream, &arrived) else { return };
+                    let _ = answer(&request, &mut stream);
+                });
+            }
+        });
+        wire
+    }
+
+    /// A server that says `hello` to everything.
+    pub(crate) fn greeting() -> Self {
+        Self::answering(|_, stream| stream.write_all(&text("hello")))
+    }
+
+    /// How many connections were opened.
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
+    }
+
+    /// What arrived so far; a request that was cut off stands there with what there was of it.
+    pub(crate) fn arrived(&self) -> Vec<Arrived> {
+        self.arrived.lock().unwrap().clone()
+    }
+
+    /// The bodies that arrived, one after another.
+    pub(crate) fn bodies(&self) -> String {
+        self.arrived().iter().map(|request| String::from_utf8_lossy(&request.body).into_owned()).collect()
+    }
+}
+
+/// A response with a text.
+pub(crate) fn text(text: &str) -> Vec<u8> {
+    format!("HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: {}\r\n\r\n{text}", text.len()).into_bytes()
+}
+
+/// A response that leads elsewhere.
+pub(crate) fn redirect(status: u16, location: &str) -> Vec<u8> {
+    format!("HTTP/1.1 {status} Elsewhere\r\nlocation: {location}\r\ncontent-length: 0\r\n\r\n").into_bytes()
+}
+
+/// Reads a request; what arrives of it is recorded at once.
+fn read(stream: &mut TcpStream, arrived: &Mutex<Vec<Arrived>>) -> Option<Arrived> {
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let mut bytes = Vec::new();
+    let end = loop {
+        if let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
+            break end;
+        }
+        if !more(stream, &mut bytes) {
+            if !bytes.is_empty() {
+                let head = String::from_utf8_lossy(&bytes).into_owned();
+                arrived.lock().unwrap().push(Arrived { head, body: Vec::new() });
+            }
+            return None;
+        }
+    };
+    let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
+    let mut request = Arrived { head, body: bytes.split_off(end + 4) };
+    let number = {
+        let mut arrived = arrived.lock().unwrap();
+        arrived.push(request.clone());
+        arrived.len() - 1
+    };
+    let length: Option<usize> = request.header("content-length").first().map(|length| length.parse().unwrap());
+    let chunked = request.header("transfer-encoding") == ["chunked"];
+    let whole = |body: &[u8]| match length {
+        Some(length) => body.len() >= length,
+        None => !chunked || body.ends_with(b"0\r\n\r\n"),
+    };
+    let mut ended = true;
+    while ended && !whole(&request.body) {
+        ended = more(stream, &mut request.body);
+    }
+    if chunked {
+        request.body = unchunked(&request.body);
+    }
+    arrived.lock().unwrap()[number] = request.clone();
+    ended.then_some(request)
+}
+
+fn more(stream: &mut TcpStream, bytes: &mut Vec<u8>) -> bool {
+    let mut piece = [0; 16 * 1024];
+    match stream.read(&mut piece) {
+        Ok(length @ 1..) => {
+            bytes.extend_from_slice(&piece[..length]);
+            true
+        }
+        _ => false,
+    }
+}
+
+/// The data of chunks, as far as it is there.
+fn unchunked(mut framed: &[u8]) -> Vec<u8> {
+    let mut data = Vec::new();
+    while let Some(end) = framed.windows(2).position(|window| window == b"\r\n") {
+        let length = usize::from_str_radix(std::str::from_utf8(&framed[..end]).unwrap(), 16).unwrap();
+        let rest = &framed[end + 2..];
+        data.extend_from_slice(&rest[..length.min(rest.len())]);
+        framed = rest.get(length + 2..).unwrap_or_default();
+    }
+    data
+}
