@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use retrieval::answer::{self, Corpus};
 use retrieval::passages::Format;
+use serde_json::Value;
 
 use crate::tools::{self, CallError, Extent, Found, Page, Passage, Term, Tools};
 
@@ -56,6 +57,11 @@ pub fn read(tools: &impl Tools, starts: &[String]) -> Result<Pages, CallError> {
     Ok(pages)
 }
 
+/// Whether the error of `browse` is `refused(url)`.
+fn is_refusal(error: &str) -> bool {
+    serde_json::from_str::<Value>(error).is_ok_and(|error| error.get("refused").is_some())
+}
+
 /// The scheme, the host and the port of an address.
 fn host(url: &str) -> &str {
     let behind = url.find("://").map_or(0, |at| at + 3);
@@ -71,7 +77,7 @@ impl Pages {
                 self.notes.push(format!("{url} was refused ({code}; audit record {record})"));
             }
             // The tool's own error for what the host did not let out.
-            CallError::Failed(error) if error.contains("refused") => {
+            CallError::Failed(error) if is_refusal(error) => {
                 self.refused.push(url.to_owned());
                 self.notes.push(format!("{url} was refused: it is not for this task to read"));
             }
@@ -127,7 +133,7 @@ impl Corpus for Texts<'_> {
 mod tests {
     use std::cell::RefCell;
 
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
 
