@@ -29,7 +29,20 @@ fn grant(rules: &[String]) -> String {
 }
 
 fn send(scene: &Scene, ask: &Value) -> Value {
-    scene.probe("send", &json!({ "ask": ask }))
+    heard(scene.probe("send", &json!({ "ask": ask })))
+}
+
+/// What the tool said: the error that it got, where it got one.
+fn heard(answer: Value) -> Value {
+    if answer["error"] == "failed" { json!({ "error": answer["value"] }) } else { answer }
+}
+
+/// Sends them one after another, in one task.
+fn send_each<'a>(scene: &Scene, asks: impl IntoIterator<Item = &'a Value>) -> Vec<Value> {
+    let call = |ask: &'a Value| json!({ "tool": "prober.send", "arguments": { "ask": ask } });
+    let calls: Vec<Value> = asks.into_iter().map(call).collect();
+    let report = scene.run(&json!({ "calls": calls }));
+    report["output"].as_array().unwrap().iter().cloned().map(heard).collect()
 }
 
 fn authority(wire: &Wire) -> String {
@@ -80,4 +93,563 @@ fn a_granted_request_goes_out_as_the_host_has_built_it() {
     assert_eq!((&outcome["code"], &outcome["resource"]), (&json!("done"), &json!("Host::\"127.0.0.1\"")));
     assert_eq!((&detail["status"], &detail["address"]), (&json!(200), &json!(authority(&wire))));
     assert!(detail["sent"].as_u64().unwrap() > 8 && detail["received"].as_u64().unwrap() > 5, "{detail}");
+}
+
+/// What a guest asks for, and nothing must come of.
+#[test]
+fn what_no_rule_lists_opens_no_connection_and_is_recorded_once() {
+    let (wire, other) = (Wire::greeting(), Wire::greeting());
+    let scene = scene(&[rule(&wire, "methods = [\"GET\"]")]);
+    let host = authority(&wire);
+    let at = |authority: &str, path: &str| json!({ "authority": authority, "path": path });
+    let denied = "ErrorCode::HttpRequestDenied";
+    let odd = "ErrorCode::HttpRequestUriInvalid";
+    let cases: Vec<(Value, &str)> = vec![
+        // Another host, port, scheme, method, path.
+        (at(&authority(&other), "/v1/x"), denied),
+        (at("127.0.0.1", "/v1/x"), denied),
+        (at("127.0.0.2:80", "/v1/x"), denied),
+        (at("example.com", "/v1/x"), denied),
+        (at(&format!("localhost:{}", wire.port), "/v1/x"), denied),
+        (json!({ "scheme": "https", "authority": host, "path": "/v1/x" }), denied),
+        (json!({ "scheme": "ftp", "authority": host, "path": "/v1/x" }), odd),
+        (json!({ "method": "POST", "authority": host, "path": "/v1/x", "pieces": ["x"] }), denied),
+        (json!({ "method": "get", "authority": host, "path": "/v1/x" }), denied),
+        (json!({ "method": "CONNECT", "authority": host, "path": "/v1/x" }), denied),
+        (at(&host, "/"), denied),
+        (at(&host, "/v1"), denied),
+        (at(&host, "/v2/x"), denied),
+        (at(&host, "/admin"), denied),
+        // Paths that a server could read otherwise.
+        (at(&host, "/v1/../admin"), odd),
+        (at(&host, "/v1/%2e%2e/admin"), odd),
+        (at(&host, "/v1/%2E./admin"), odd),
+        (at(&host, "//v1/x"), odd),
+        (at(&host, "/v1//x"), odd),
+        (at(&host, "/v1/..;/admin"), odd),
+        (at(&host, "/v1/;x"), odd),
+        (at(&host, "/v1/%2fadmin"), odd),
+        (at(&host, "/v1/%252e%252e/admin"), odd),
+        // A name that carries data, below a host that is granted, and names that mean the machine itself.
+        (at(&format!("c2VjcmV0.{host}"), "/v1/x"), odd),
+        (at("secret.example.com", "/v1/x"), denied),
+        (at("localhost.", "/v1/x"), odd),
+        (at("metadata.google.internal", "/v1/x"), denied),
+        (at(&format!("127.1:{}", wire.port), "/v1/x"), odd),
+        (at(&format!("0x7f000001:{}", wire.port), "/v1/x"), odd),
+        (at(&format!("2130706433:{}", wire.port), "/v1/x"), odd),
+        (at(&format!("0177.0.0.1:{}", wire.port), "/v1/x"), odd),
+        (at("[::1]", "/v1/x"), denied),
+        (at("[::ffff:169.254.169.254]", "/v1/x"), odd),
+        (at("[64:ff9b::a9fe:a9fe]", "/v1/x"), denied),
+        (at("169.254.169.254", "/latest/meta-data/"), denied),
+        (at(&format!("{host}@evil.example"), "/v1/x"), odd),
+    ];
+    let answers = send_each(&scene, cases.iter().map(|(ask, _)| ask));
+    for ((ask, expected), answer) in cases.iter().zip(answers) {
+        assert_eq!(answer["error"], *expected, "{ask}: {answer}");
+    }
+    assert_eq!((wire.connections(), other.connections()), (0, 0));
+    let refused = refusals(&scene);
+    assert_eq!(refused.len(), cases.len());
+    for record in &refused {
+        assert_eq!((&record["code"], &record["resource"]), (&json!("not-granted"), &json!("Host")), "{record}");
+        assert!(!record["text"].as_str().unwrap().is_empty(), "{record}");
+    }
+    assert!(refused[0]["text"].as_str().unwrap().starts_with("GET http://127.0.0.1:"), "{}", refused[0]);
+    assert!(scene.records_of("intent", "http.request").is_empty());
+    // The one that is listed goes through.
+    assert_eq!(send(&scene, &get(&wire, "/v1/x"))["ok"]["status"], 200);
+}
+
+#[test]
+fn what_is_no_url_header_or_method_is_no_request() {
+    let wire = Wire::greeting();
+    let scene = scene(&[rule(&wire, "")]);
+    let host = authority(&wire);
+    for (ask, error) in [
+        (json!({ "authority": "evil.example#@127.0.0.1" }), "bad authority"),
+        (json!({ "authority": format!("{host}/x\r\nHost: evil") }), "bad authority"),
+        (json!({ "authority": host, "path": "http://evil.example/v1/x" }), "bad path"),
+        (json!({ "authority": host, "path": "/v1/x HTTP/1.1\r\nX: y" }), "bad path"),
+        (json!({ "authority": host, "method": "GET / HTTP/1.1\r\nX: y" }), "bad method"),
+        (json!({ "authority": host, "headers": [["x", "a\r\nHost: evil"]] }), "bad header x"),
+        (json!({ "authority": host, "headers": [["x\r\nHost", "evil"]] }), "bad header x\\r\\nHost"),
+        (
+            json!({ "authority": host, "path": "/v1/x", "headers": [["content-length", "1"], ["content-length", "2"]] }),
+            "bad header content-length",
+        ),
+    ] {
+        assert_eq!(send(&scene, &ask)["error"], error, "{ask}");
+    }
+    assert_eq!(wire.connections(), 0);
+}
+
+#[test]
+fn headers_that_are_the_hosts_are_refused_and_recorded() {
+    let wire = Wire::greeting();
+    let scene = scene(&[rule(&wire, "")]);
+    let names = [
+        "Host",
+        "Authorization",
+        "Cookie",
+        "X-Forwarded-Host",
+        "X-Forwarded-For",
+        "Forwarded",
+        "Transfer-Encoding",
+        "Connection",
+        "Proxy-Authorization",
+        "Upgrade",
+        "TE",
+        "Trailer",
+        "Expect",
+        "X-HTTP-Method-Override",
+        "X-Original-URL",
+    ];
+    let ask = |name: &&str| json!({ "authority": authority(&wire), "path": "/v1/x", "headers": [[name, "evil"]] });
+    let asks: Vec<Value> = names.iter().map(ask).collect();
+    for (name, answer) in names.iter().zip(send_each(&scene, &asks)) {
+        assert_eq!(answer["error"], format!("forbidden header {name}"), "{answer}");
+    }
+    let recorded: Vec<String> =
+        refusals(&scene).iter().map(|record| record["text"].as_str().unwrap().to_owned()).collect();
+    let expected: Vec<String> = names.iter().map(|name| format!("header {}", name.to_lowercase())).collect();
+    assert_eq!(recorded, expected);
+    // Trailers are found when the body ends.
+    let ask =
+        json!({ "method": "POST", "authority": authority(&wire), "path": "/v1/x", "pieces": ["x"], "trailers": true });
+    assert_eq!(send(&scene, &ask)["error"], "ErrorCode::HttpRequestDenied");
+    assert_eq!(refusals(&scene).last().unwrap()["text"], "trailers");
+    // Far too many of them end the guest before they are anywhere.
+    let answer = scene.probe("many-headers", &json!({ "name": "x-a", "times": 100_000 }));
+    assert_eq!(answer["error"], "trapped", "{answer}");
+    assert_eq!(wire.connections(), 0);
+}
+
+#[test]
+fn a_name_that_leads_to_the_machine_itself_is_refused_unless_the_rule_names_the_address() {
+    let wire = Wire::greeting();
+    let ask = json!({ "authority": format!("localhost:{}", wire.port), "path": "/v1/x" });
+    let scene = scene(&[rule_of("localhost", wire.port, "")]);
+    assert_eq!(send(&scene, &ask)["error"], "ErrorCode::DestinationIpProhibited");
+    assert_eq!(wire.connections(), 0);
+    let [refused] = &refusals(&scene)[..] else { panic!() };
+    assert_eq!((&refused["kind"], &refused["code"]), (&json!("outcome"), &json!("refused")));
+    assert!(refused["detail"].as_str().unwrap().contains("loopback"), "{refused}");
+    scene.grant(&grant(&[rule_of("localhost", wire.port, "addresses = [\"127.0.0.1\", \"::1\"]")]));
+    assert_eq!(send(&scene, &ask)["ok"]["status"], 200);
+    // Another address of the same machine is another address.
+    scene.grant(&grant(&[rule_of("localhost", wire.port, "addresses = [\"127.0.0.2/32\"]")]));
+    assert_eq!(send(&scene, &ask)["error"], "ErrorCode::DestinationIpProhibited");
+    assert_eq!(wire.connections(), 1);
+}
+
+#[test]
+fn a_redirect_is_a_request_of_its_own() {
+    let second = Wire::greeting();
+    let elsewhere = Wire::greeting();
+    let (to_second, to_elsewhere) = (authority(&second), authority(&elsewhere));
+    let wire = Wire::answering(move |request, stream| {
+        let location = match request.line().split_once(' ').unwrap().1 {
+            "/v1/metadata" => "http://169.254.169.254/latest/meta-data/".to_owned(),
+            "/v1/ungranted" => format!("http://{to_elsewhere}/v1/x"),
+            "/v1/second" => format!("http://{to_second}/v1/found?y=1"),
+            "/v1/local" => "../v1/end".to_owned(),
+            "/v1/odd" => "/v1//x".to_owned(),
+            "/v1/round" => "/v1/round".to_owned(),
+            _ => return stream.write_all(&text("end")),
+        };
+        stream.write_all(&redirect(if request.line().starts_with("POST") { 307 } else { 302 }, &location))
+    });
+    let follows = rule(&wire, "redirects = 3");
+    let scene = scene(&[follows, rule(&second, "")]);
+    let body = |path: &str| send(&scene, &get(&wire, path));
+    for (path, error) in [
+        ("/v1/metadata", "ErrorCode::HttpRequestDenied"),
+        ("/v1/ungranted", "ErrorCode::HttpRequestDenied"),
+        ("/v1/odd", "ErrorCode::HttpRequestUriInvalid"),
+    ] {
+        assert_eq!(body(path)["error"], error);
+    }
+    assert_eq!((elsewhere.connections(), refusals(&scene).len()), (0, 3));
+    assert!(refusals(&scene)[0]["text"].as_str().unwrap().contains("169.254.169.254"));
+    assert_eq!(body("/v1/local")["ok"]["body"], "end");
+    assert_eq!(body("/v1/second")["ok"]["body"], "hello");
+    // After as many as the rule allows, the guest has the redirect itself.
+    let round = body("/v1/round");
+    assert_eq!(round["ok"]["status"], 302, "{round}");
+    assert_eq!(wire.arrived().iter().filter(|request| request.line() == "GET /v1/round").count(), 4);
+    // With a body that is sent again, and hardly any header.
+    let ask = json!({
+        "method": "POST", "authority": authority(&wire), "path": "/v1/second", "pieces": ["the body"],
+        "headers": [["content-type", "text/plain"], ["x-api-key", "mine"], ["accept", "text/html"]],
+    });
+    assert_eq!(send(&scene, &ask)["ok"]["status"], 200);
+    let arrived = second.arrived();
+    let request = arrived.last().unwrap();
+    assert_eq!((request.line(), request.body.as_slice()), ("POST /v1/found?y=1".to_owned(), &b"the body"[..]));
+    assert_eq!((request.header("x-api-key").len(), request.header("content-type").len()), (0, 1));
+    assert_eq!(request.header("host"), [authority(&second)]);
+    // Rules can tell a hop from a first request.
+    scene.rules("permit (principal, action, resource) unless { context has redirects && context.redirects > 0 };");
+    assert_eq!(body("/v1/local")["error"], "ErrorCode::HttpRequestDenied");
+    // Where none is followed, the guest is shown where it leads.
+    scene.grant(&grant(&[rule(&wire, "")]));
+    let shown = body("/v1/second");
+    assert_eq!(shown["ok"]["status"], 302);
+    assert!(shown["ok"]["headers"].to_string().contains("/v1/found"), "{shown}");
+}
+
+#[test]
+fn hosts_have_domains_and_requests_have_a_context() {
+    let wire = Wire::greeting();
+    let scene = scene(&[rule_of("localhost", wire.port, "addresses = [\"127.0.0.1\", \"::1\"]")]);
+    let ask = |method: &str, path: &str| json!({ "method": method, "authority": format!("localhost:{}", wire.port), "path": path, "pieces": ["four"] });
+    let start = "@id(\"start\") permit (principal, action in Ambit::Action::\"tools.call\", resource);\n";
+    scene.rules(&format!(
+        "{start}@id(\"in\") permit (principal, action == Ambit::Action::\"http.request\", resource in Ambit::Domain::\"localhost\")\n\
+         when {{ context.method == \"POST\" && context.path == \"/v1/x\" && context.query == \"q\" && context.scheme == \"http\"\n\
+         && context.port == {} && context.bytes == 4 && context.redirects == 0 }};",
+        wire.port
+    ));
+    assert_eq!(send(&scene, &ask("POST", "/v1/x?q"))["ok"]["status"], 200);
+    for (method, path) in [("POST", "/v1/x"), ("GET", "/v1/x?q"), ("POST", "/v1/y?q")] {
+        assert_eq!(send(&scene, &ask(method, path))["error"], "ErrorCode::HttpRequestDenied");
+    }
+    assert_eq!(wire.connections(), 1);
+    for (host, domain, within) in [
+        ("docs.example.net", "example.net", true),
+        ("docs.example.net", "net", true),
+        ("docs.example.net", "docs.example.net", true),
+        ("docs.example.net", "ample.net", false),
+        ("evilexample.net", "example.net", false),
+        ("example.net.evil.com", "example.net", false),
+        ("127.0.0.1", "0.0.1", false),
+    ] {
+        scene.grant(&grant(&[rule_of(host, 80, "")]));
+        scene
+            .rules(&format!("{start}@id(\"in\") permit (principal, action, resource in Ambit::Domain::\"{domain}\");"));
+        let context = json!({ "scheme": "http", "port": 80, "method": "GET", "path": "/", "query": "", "bytes": 0, "stream": false, "redirects": 0 });
+        let told = scene.ambit(&[
+            "--format",
+            "json",
+            "policy",
+            "explain",
+            "bundle",
+            "--policy",
+            "policy",
+            "--component",
+            "prober",
+            "--action",
+            "http.request",
+            "--resource",
+            host,
+            "--context",
+            &context.to_string(),
+        ]);
+        let decision = told.json()["decision"].clone();
+        assert_eq!(decision, if within { "allow" } else { "deny" }, "{host} in {domain}: {told:?}");
+    }
+}
+
+/// A server whose answer is as long as its path says, and framed as it says.
+fn long() -> Wire {
+    Wire::answering(|request, stream| {
+        let line = request.line();
+        let (how, length) = line.trim_start_matches("GET /v1/").split_once('/').unwrap();
+        let length: usize = length.parse().unwrap();
+        let piece = [b'x'; 4096];
+        match how {
+            "plain" => stream.write_all(format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n").as_bytes())?,
+            "endless" => stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n")?,
+            "slow" => {
+                stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n")?;
+                return trickle(stream);
+            }
+            "slow-head" => {
+                stream.write_all(b"HTTP/1.1 200 OK\r\n")?;
+                return trickle(stream);
+            }
+            "headers" => {
+                stream.write_all(b"HTTP/1.1 200 OK\r\n")?;
+                for number in 0..length {
+                    stream.write_all(format!("x-{number}: y\r\n").as_bytes())?;
+                }
+                return stream.write_all(b"content-length: 0\r\n\r\n");
+            }
+            "bomb" => {
+                let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+                encoder.write_all(&vec![0; length])?;
+                let bomb = encoder.finish()?;
+                let head =
+                    format!("HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: {}\r\n\r\n", bomb.len());
+                stream.write_all(head.as_bytes())?;
+                return stream.write_all(&bomb);
+            }
+            "both" => {
+                return stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n");
+            }
+            "chunks" => {
+                stream.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")?;
+                for _ in 0..length {
+                    stream.write_all(b"1000\r\n")?;
+                    stream.write_all(&piece)?;
+                    stream.write_all(b"\r\n")?;
+                }
+                return stream.write_all(b"0\r\nx-trailer: secret\r\n\r\n");
+            }
+            other => panic!("{other}"),
+        }
+        for _ in 0..length / piece.len() {
+            stream.write_all(&piece)?;
+        }
+        Ok(())
+    })
+}
+
+/// One byte now and then, until the client goes away.
+fn trickle(stream: &mut std::net::TcpStream) -> std::io::Result<()> {
+    loop {
+        stream.write_all(b"x")?;
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn responses_have_bounds_of_bytes_time_headers_and_ratio() {
+    let wire = long();
+    let scene = scene(&[rule(&wire, "response = \"1MiB\", time = \"500ms\"")]);
+    let ask = |path: &str| get(&wire, &format!("/v1/{path}"));
+    let asks = [
+        "plain/1048576",
+        "chunks/256",
+        "plain/1052672",
+        "chunks/257",
+        "endless/100000000",
+        "chunks/500000",
+        "slow/0",
+        "slow-head/0",
+        "headers/90",
+        "headers/200",
+        "bomb/60000",
+        "bomb/100000000",
+    ];
+    let answers = send_each(&scene, &asks.map(ask));
+    let length = |number: usize| &answers[number]["ok"]["length"];
+    assert_eq!((length(0), length(1)), (&json!(1 << 20), &json!(1 << 20)), "{answers:?}");
+    for (number, expected) in [
+        (2, "exceeds limit: 1048576 bytes"),
+        (3, "exceeds limit: 1048576 bytes"),
+        (4, "exceeds limit: 1048576 bytes"),
+        (5, "exceeds limit: 1048576 bytes"),
+        (6, "HTTP response timeout"),
+        (7, "HttpResponseTimeout"),
+        (9, "HttpProtocolError"),
+        (11, "response content coding"),
+    ] {
+        let error = answers[number]["error"].as_str().unwrap_or_default();
+        assert!(error.contains(expected), "{}: {}", asks[number], answers[number]);
+    }
+    assert_eq!((&answers[8]["ok"]["status"], length(10)), (&json!(200), &json!(60_000)));
+    let failed = scene.records_of("outcome", "http.request").iter().filter(|record| record["code"] == "failed").count();
+    assert_eq!(failed, 8);
+}
+
+#[test]
+fn a_message_that_is_framed_in_two_ways_and_trailers_reach_no_guest() {
+    let wire = long();
+    let scene = scene(&[rule(&wire, "")]);
+    let answers = send_each(&scene, &["both/0", "chunks/1"].map(|path| get(&wire, &format!("/v1/{path}"))));
+    // RFC 9112, section 6.3: `transfer-encoding` overrides `content-length`; or it is an error.
+    assert!(answers[0]["ok"]["body"] == "hello" || answers[0]["error"].is_string(), "{}", answers[0]);
+    assert_eq!(answers[1]["ok"]["length"], 4096);
+    assert!(!answers[1].to_string().contains("secret"));
+    for header in ["transfer-encoding", "connection"] {
+        assert!(!answers[1]["ok"]["headers"].to_string().contains(header), "{}", answers[1]);
+    }
+}
+
+#[test]
+fn requests_have_bounds_too() {
+    let wire = Wire::greeting();
+    let scene = scene(&[rule(&wire, "request = \"64KiB\"")]);
+    let ask = |size: u32| json!({ "method": "POST", "authority": authority(&wire), "path": "/v1/x", "size": size });
+    assert_eq!(send(&scene, &ask(65_536))["ok"]["status"], 200);
+    assert_eq!(send(&scene, &ask(65_537))["error"], "ErrorCode::HttpRequestBodySize(Some(65536))");
+    assert_eq!(send(&scene, &ask(4 << 20))["error"], "ErrorCode::HttpRequestBodySize(Some(65536))");
+    assert_eq!((wire.connections(), wire.arrived()[0].body.len()), (1, 65_536));
+    assert_eq!(refusals(&scene).iter().filter(|record| record["code"] == "quota").count(), 2);
+    // Timeouts that a guest asks for shorten the wait, also to nothing.
+    let silent = Wire::answering(|_, _| {
+        std::thread::sleep(Duration::from_secs(3));
+        Ok(())
+    });
+    scene.grant(&grant(&[rule(&silent, "")]));
+    for nanoseconds in [0u64, 1, 20_000_000] {
+        let ask = json!({ "authority": authority(&silent), "path": "/v1/x", "timeout": nanoseconds });
+        let error = send(&scene, &ask)["error"].as_str().unwrap().to_owned();
+        assert!(
+            ["ErrorCode::ConnectionTimeout", "ErrorCode::HttpResponseTimeout"].contains(&error.as_str()),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn a_task_has_a_budget_for_each_host() {
+    let (wire, other) = (Wire::greeting(), Wire::greeting());
+    let scene = scene(&[
+        rule(&wire, "budget = { requests = 3 }"),
+        rule_of(
+            "localhost",
+            other.port,
+            "addresses = [\"127.0.0.1\", \"::1\"], budget = { sent = \"1KiB\", received = \"2KiB\" }",
+        ),
+    ]);
+    let ask = get(&wire, "/v1/x");
+    let answers = send_each(&scene, vec![&ask; 5]);
+    let status = |answer: &Value| answer["ok"]["status"].as_u64().unwrap_or(0);
+    // Every call has a store of its own; the budget is the task's.
+    assert_eq!(answers.iter().map(status).collect::<Vec<_>>(), [200, 200, 200, 0, 0]);
+    assert_eq!((wire.connections(), refusals(&scene).len()), (3, 2));
+    assert!(refusals(&scene)[0]["detail"].as_str().unwrap().contains("4 of 3"));
+    // The next task has its own.
+    assert_eq!(status(&send(&scene, &ask)), 200);
+    // What is split into pieces, into queries and headers adds up.
+    let data = "x".repeat(200);
+    let piece = json!({ "authority": format!("localhost:{}", other.port), "path": format!("/v1/x?{data}"), "headers": [["x-data", data]] });
+    let answers = send_each(&scene, vec![&piece; 4]);
+    assert_eq!(answers.iter().map(status).collect::<Vec<_>>(), [200, 200, 0, 0]);
+    assert_eq!(answers[3]["error"], "ErrorCode::HttpRequestDenied");
+    assert_eq!(other.connections(), 2);
+}
+
+#[test]
+fn nothing_confidential_leaves_in_pieces_or_through_a_body_that_was_opened_before() {
+    let (inside, outside) = (Wire::greeting(), Wire::greeting());
+    let labelled = "labels = [\"confidential\"], accepts = [\"confidential\"]";
+    let rules = |stream: &str| {
+        let rules = [rule(&inside, labelled), rule_of("127.0.0.1", outside.port, stream)];
+        format!("{}[output]\naccepts = [\"confidential\"]\n", grant(&rules))
+    };
+    let scene = scene(&[]);
+    scene.grant(&rules("redirects = 0"));
+    let (read, post) = (get(&inside, "/v1/x"), post(&outside, "secret"));
+    let hold = || scene.probe("hold-open", &json!({ "first": post, "then": read }))["ok"].clone();
+    // Nothing was read yet.
+    assert_eq!(send(&scene, &post)["ok"]["status"], 200);
+    let answers = send_each(&scene, [&read, &post, &get(&outside, "/v1/?secret"), &read, &post]);
+    for (number, ok) in [(0, true), (1, false), (2, false), (3, true), (4, false)] {
+        assert_eq!(answers[number]["ok"].is_object(), ok, "{number}: {}", answers[number]);
+    }
+    let held = hold();
+    assert_eq!(held[0]["err"], "ErrorCode::HttpRequestDenied", "{held}");
+    assert_eq!(held[1]["ok"]["status"], 200);
+    assert_eq!((outside.connections(), refusals(&scene).len()), (1, 4));
+    // A body that flows is cut off when the task gains a label.
+    scene.grant(&rules("stream = true"));
+    assert_eq!(send(&scene, &post)["ok"]["status"], 200);
+    let held = hold();
+    assert_eq!(held[0]["err"], "ErrorCode::HttpRequestDenied", "{held}");
+    assert_eq!(outside.bodies(), "secretsecret");
+    let last = refusals(&scene).pop().unwrap();
+    assert_eq!((&last["kind"], &last["code"]), (&json!("outcome"), &json!("refused")));
+    assert!(last["detail"].as_str().unwrap().contains("gained labels"), "{last}");
+}
+
+#[test]
+fn a_body_that_flows_has_bounds_and_nobody_is_asked_about_it() {
+    let wire = Wire::greeting();
+    let scene = scene(&[rule(&wire, "stream = true, request = \"1MiB\"")]);
+    let ask = |size: u32| json!({ "method": "POST", "authority": authority(&wire), "path": "/v1/x", "size": size });
+    assert_eq!(send(&scene, &ask(1 << 20))["ok"]["status"], 200);
+    assert_eq!(wire.arrived()[0].header("transfer-encoding"), ["chunked"]);
+    assert_eq!(send(&scene, &ask((1 << 20) + 1))["error"], "ErrorCode::HttpRequestBodySize(Some(1048576))");
+    let start = "@id(\"start\") permit (principal, action in Ambit::Action::\"tools.call\", resource);\n";
+    scene.rules(&format!("{start}@id(\"small\") permit (principal, action, resource) when {{ context has bytes && context.bytes < 1000 }};"));
+    assert_eq!(send(&scene, &ask(1))["error"], "ErrorCode::HttpRequestDenied");
+    scene.rules(&format!(
+        "{start}@id(\"all\") permit (principal, action, resource);\n@id(\"ask\") @approval(\"ops\") \
+         forbid (principal, action == Ambit::Action::\"http.request\", resource) unless {{ context.approvals.contains(\"ops\") }};"
+    ));
+    scene.write("home/config.toml", b"[people.maria]\nuid = 12345\ngroups = [\"ops\"]\n");
+    let call = json!({ "calls": [{ "tool": "prober.send", "arguments": { "ask": ask(1) } }] }).to_string();
+    let run = ["--format", "json", "run", "bundle", "--policy", "policy", "--approvals", "wait", "--input", &call];
+    assert_eq!(heard(scene.ambit(&run).json()["output"][0].clone())["error"], "ErrorCode::HttpRequestDenied");
+    let refused = refusals(&scene).pop().unwrap();
+    assert_eq!(refused["code"], "needs-approval");
+    assert!(refused["detail"].as_str().unwrap().contains("flows"), "{refused}");
+}
+
+#[test]
+fn who_lets_go_of_a_request_or_ends_before_it_leaves_a_log_that_says_so() {
+    let silent = Wire::answering(|_, _| {
+        std::thread::sleep(Duration::from_secs(20));
+        Ok(())
+    });
+    let scene = scene(&[rule(&silent, "")]);
+    let one = get(&silent, "/v1/x");
+    scene.probe("leave", &json!({ "ask": one }));
+    scene.probe("let-go", &json!({ "ask": one, "times": 50 }));
+    // Whatever was begun has an end in the log, before the task's own.
+    let records = scene.records();
+    let of = |kind: &str| {
+        records.iter().filter(|record| record["kind"] == kind && record["action"] == "http.request").count()
+    };
+    assert_eq!(of("intent"), of("outcome"), "{records:?}");
+    assert_eq!(records.last().unwrap()["kind"], "end");
+    // Many at once have all their turn.
+    let wire = Wire::greeting();
+    scene.grant(&grant(&[rule(&wire, "")]));
+    let all = scene.probe("send-all", &json!({ "asks": vec![get(&wire, "/v1/x"); 40] }));
+    assert!(all["ok"].as_array().unwrap().iter().all(|answer| answer["ok"]["status"] == 200), "{all}");
+    // A limit of the task that is spent beside the guest ends the task.
+    scene.grant(&format!("[limits]\neffects = 10\n{}", grant(&[rule(&wire, "")])));
+    let call = json!({ "tool": "prober.send-all", "arguments": { "asks": vec![get(&wire, "/v1/x"); 40] } });
+    let report = scene.run(&json!({ "calls": [call] }));
+    assert_eq!(report["status"], "exhausted", "{report}");
+}
+
+#[test]
+fn a_certificate_has_to_lead_to_the_roots_that_the_rule_names() {
+    let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let key = rustls::pki_types::PrivateKeyDer::try_from(certified.signing_key.serialize_der()).unwrap();
+    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let config = config.with_no_client_auth().with_single_cert(vec![certified.cert.der().clone()], key).unwrap();
+    let config = std::sync::Arc::new(config);
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let connection = rustls::ServerConnection::new(std::sync::Arc::clone(&config)).unwrap();
+            let mut stream = rustls::StreamOwned::new(connection, stream);
+            let mut head = [0; 4096];
+            if std::io::Read::read(&mut stream, &mut head).is_ok() {
+                let _ = stream.write_all(&text("over TLS"));
+                let _ = stream.flush();
+            }
+        }
+    });
+    let granted = |more: &str| {
+        let rule = format!(
+            "{{ host = \"localhost\", port = {port}, addresses = [\"127.0.0.1\", \"::1\"], methods = [\"GET\"], paths = [\"/**\"]{more} }}"
+        );
+        grant(&[rule])
+    };
+    let scene = scene(&[]);
+    scene.write("policy/ca.pem", certified.cert.pem().as_bytes());
+    let ask = json!({ "scheme": "https", "authority": format!("localhost:{port}") });
+    scene.grant(&granted(", ca = \"ca.pem\""));
+    assert_eq!(send(&scene, &ask)["ok"]["body"], "over TLS");
+    scene.grant(&granted(""));
+    assert_eq!(send(&scene, &ask)["error"], "ErrorCode::TlsProtocolError");
+    // For another name it is no certificate.
+    scene.grant(&granted(", ca = \"ca.pem\"").replace("\"localhost\", port", "\"127.0.0.1\", port"));
+    let ask = json!({ "scheme": "https", "authority": format!("127.0.0.1:{port}") });
+    assert_eq!(send(&scene, &ask)["error"], "ErrorCode::TlsProtocolError");
+    scene.write("policy/ca.pem", b"nothing");
+    assert_eq!(send(&scene, &ask)["error"], "ErrorCode::TlsProtocolError");
+    let last = scene.records_of("outcome", "http.request").pop().unwrap();
+    assert!(last["detail"].as_str().unwrap().contains("no certificate"), "{last}");
 }

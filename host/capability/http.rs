@@ -123,17 +123,21 @@ impl Effect for Request {
     fn context(&self) -> Vec<(&'static str, Attribute)> {
         let Place { scheme, port, path, query, .. } = &self.url;
         let text = |text: &str| Attribute::String(text.to_owned());
-        let bytes = if let Payload::Whole(bytes) = &self.body { Some(bytes.len() as u64) } else { None };
-        let mut context = vec![
+        // What flows may become as long as the rule lets it.
+        let (bytes, stream) = match &self.body {
+            Payload::Whole(bytes) => (bytes.len() as u64, false),
+            Payload::Stream => (self.bounds.request, true),
+        };
+        vec![
             ("scheme", text(scheme.as_str())),
             ("port", Attribute::count(u64::from(*port))),
             ("method", text(&self.method)),
             ("path", text(path)),
             ("query", text(query.as_deref().unwrap_or_default())),
+            ("bytes", Attribute::count(bytes)),
+            ("stream", Attribute::Bool(stream)),
             ("redirects", Attribute::count(self.redirects)),
-        ];
-        context.extend(bytes.map(|bytes| ("bytes", Attribute::count(bytes))));
-        context
+        ]
     }
 
     fn covered(&self, grant: &Grant) -> bool {
@@ -322,11 +326,11 @@ impl From<Failed> for Error {
 impl Capability for Http {
     const NAME: &'static str = "http";
     const SUMMARY: &'static str = "requests to listed hosts, methods and paths";
-    const ENTITIES: &'static str = "entity Domain;\n  entity Host in [Domain];";
+    const ENTITIES: &'static str = "entity Domain in [Domain];\n  entity Host in [Domain];";
     const ACTIONS: &'static [Action] = &[Action {
         name: ACTION,
         resource: "Host",
-        context: "scheme: String, port: Long, method: String, path: String, query: String, bytes?: Long, redirects: Long",
+        context: "scheme: String, port: Long, method: String, path: String, query: String, bytes: Long, stream: Bool, redirects: Long",
     }];
     const INTERFACES: &'static [&'static str] = &["wasi:http/types", "wasi:http/outgoing-handler"];
     type Grant = Grant;

@@ -122,8 +122,7 @@ fn read(body: &IncomingBody, most: u64) -> Tried<(String, u64)> {
             }
             Err(StreamError::Closed) => break,
             Err(StreamError::LastOperationFailed(error)) => {
-                let code = bindings::wasi::http::types::http_error_code(&error);
-                return Err(format!("body: {code:?} after {length} bytes"));
+                return Err(format!("body: {} after {length} bytes", error.to_debug_string()));
             }
         }
     }
