@@ -55,6 +55,7 @@ fn the_shipped_grants_fit_the_shipped_bundles() {
         ("researcher", 0),
         ("researcher-import", 3),
         ("researcher-prowl", 0),
+        ("researcher-leak", 0),
         ("support-desk", 0),
         ("support-desk-twisted", 0),
     ] {
