@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | `setup` | makes rustc able to build for `wasm32-wasip2` |
 //! | `guests` | builds guest-examples/ and puts each bundle's components into its folder |
-//! | `demo` | the main job and its two hostile twins, from nothing to a verified audit log |
+//! | `demo` | the main job and its hostile twins, from nothing to a verified audit log |
 //! | `serve` | the local services that bundles reach, until Ctrl-C |
 //! | `test` | every check, in the order in which they are likely to fail |
 //!
@@ -37,7 +37,7 @@ usage: cargo xtask COMMAND
 
   setup          make rustc able to build for wasm32-wasip2
   guests         build guest-examples/ and put each bundle's components into its folder
-  demo           run the main job and its two hostile twins
+  demo           run the main job and its hostile twins
   serve          run the documentation server and the billing service until Ctrl-C:
                  [--docs DIR] [--docs-port PORT] [--ledger DIR] [--billing-port PORT]
   test [--real]  run every check; with --real those against real servers as well";
