@@ -4,6 +4,7 @@
 //! | --- | --- | --- |
 //! | [`Service::documentation`] | a folder of documents, as a web server shows it | `researcher` |
 //! | [`Service::billing`] | refunds as JSON, with a ledger in a folder | `support-desk` |
+//! | [`Service::outside`] | takes whatever it is sent | `researcher-leak` |
 //!
 //! Each has a thread and a runtime of its own, so that a test needs neither, and ends when it is dropped.
 
@@ -18,6 +19,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use axum::Router;
+use axum::body::Bytes;
 use axum::extract::{Request, State};
 use axum::middleware::{self, Next};
 use axum::response::Response;
@@ -103,6 +105,17 @@ impl Service {
     /// See [`Error`].
     pub fn billing(folder: &Path, port: u16, talk: Talk) -> Result<Self, Error> {
         Self::start("billing", billing::router(ledger::Ledger::open(folder)?), port, talk)
+    }
+
+    /// A host that is none of the house's: it takes whatever it is sent, all of it, and says how many bytes that was. Port 0
+    /// is any that is free.
+    ///
+    /// # Errors
+    ///
+    /// See [`Error`].
+    pub fn outside(port: u16, talk: Talk) -> Result<Self, Error> {
+        let router = Router::new().fallback(|body: Bytes| async move { format!("{} bytes", body.len()) });
+        Self::start("outside", router, port, talk)
     }
 
     fn start(name: &'static str, router: Router, port: u16, talk: Talk) -> Result<Self, Error> {

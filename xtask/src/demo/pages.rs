@@ -62,13 +62,11 @@ pub(super) fn read(demo: &Demo) -> Result<(), Failure> {
 
 /// The twin's tool alone, under the twin's grant: so its account of each attempt is seen whole.
 pub(super) fn leak(demo: &Demo, components: &Path) -> Result<(), Failure> {
-    let empty = demo.folder.join("outside");
-    fs::create_dir_all(&empty).map_err(Failure::file("create", &empty))?;
     let _docs = Service::documentation(Path::new("docs"), DOCS, Talk::Requests)?;
-    let outside = Service::documentation(&empty, OUTSIDE, Talk::Requests)?;
+    let outside = Service::outside(OUTSIDE, Talk::Requests)?;
     let shipped = Path::new("policies/researcher-leak/grants.toml");
     let grants = fs::read_to_string(shipped).map_err(Failure::file("read", shipped))?;
-    let grant = empty.with_extension("toml");
+    let grant = demo.folder.join("researcher-leak.toml");
     fs::write(&grant, grants.replace("tools.browse", "tools.browse-post")).map_err(Failure::file("write", &grant))?;
     let mut call = demo.ambit();
     call.args(["--format", "json", "call"]).arg(components.join("browse-post.wasm")).arg("read");
