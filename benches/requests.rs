@@ -111,7 +111,9 @@ fn main() {
     let in_memory = tempfile::tempdir_in("/dev/shm").unwrap();
     let homes = [("home on the disk", on_disk.path()), ("home in memory", in_memory.path())];
     // Compiles, and opens what is opened once.
-    homes.iter().for_each(|(_, home)| drop(guest(bundle_folder.path(), home, port, 1)));
+    for (_, home) in &homes {
+        guest(bundle_folder.path(), home, port, 1);
+    }
     let mut bares = Vec::new();
     let mut guests = [Vec::new(), Vec::new()];
     for _ in 0..ROUNDS {
