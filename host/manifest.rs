@@ -247,6 +247,12 @@ struct Entry {
 }
 
 impl Sections {
+    /// One key and its value, as if it had been read.
+    #[cfg(test)]
+    pub(crate) fn single(section: &'static dyn Section, value: Arc<dyn Any + Send + Sync>) -> Sections {
+        Sections([(section.key(), Entry { section, span: 0..0, value })].into())
+    }
+
     /// The value of a key, if it is there and of this type.
     #[must_use]
     pub fn get<T: Any>(&self, key: &str) -> Option<&T> {

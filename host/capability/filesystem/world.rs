@@ -35,9 +35,10 @@ impl Log {
     /// The refusals since the last look, as `action code`.
     pub(crate) fn refusals(&self) -> Vec<String> {
         let mut entries = self.0.lock().unwrap();
-        let refusals = entries
-            .drain(..)
-            .filter(|entry| entry.kind == Kind::Refusal || (entry.kind == Kind::Outcome && entry.code == "quota"));
+        let refusals = entries.drain(..).filter(|entry| {
+            entry.kind == Kind::Refusal
+                || (entry.kind == Kind::Outcome && ["quota", "refused"].contains(&entry.code.as_str()))
+        });
         refusals.map(|entry| format!("{} {}", entry.action, entry.code)).collect()
     }
 }
