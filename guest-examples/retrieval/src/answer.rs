@@ -36,6 +36,7 @@ pub trait Corpus {
     /// Reads one document again.
     fn read(&mut self, path: &str) -> Option<Vec<u8>>;
     /// How a document is written, or nothing when it is no text. Its name says it, unless the corpus knows better.
+    #[must_use]
     fn format(path: &str) -> Option<Format> {
         Format::of(path)
     }

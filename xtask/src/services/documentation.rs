@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use axum::Router;
 use axum::handler::HandlerWithoutStateExt as _;
@@ -34,7 +34,7 @@ fn list(uri: &Uri, folder: &Path) -> Response {
         return StatusCode::NOT_FOUND.into_response();
     }
     let mut files = Vec::new();
-    if let Err(error) = collect(folder, PathBuf::new(), DEEPEST, &mut files) {
+    if let Err(error) = collect(folder, Path::new(""), DEEPEST, &mut files) {
         return (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response();
     }
     files.sort();
@@ -46,8 +46,8 @@ fn list(uri: &Uri, folder: &Path) -> Response {
     Html(page + "</ul>\n").into_response()
 }
 
-fn collect(folder: &Path, below: PathBuf, deepest: usize, files: &mut Vec<String>) -> io::Result<()> {
-    for entry in fs::read_dir(folder.join(&below))? {
+fn collect(folder: &Path, below: &Path, deepest: usize, files: &mut Vec<String>) -> io::Result<()> {
+    for entry in fs::read_dir(folder.join(below))? {
         let entry = entry?;
         let Ok(name) = entry.file_name().into_string() else { continue };
         if name.starts_with('.') {
@@ -56,7 +56,7 @@ fn collect(folder: &Path, below: PathBuf, deepest: usize, files: &mut Vec<String
         let kind = entry.file_type()?;
         let path = below.join(name);
         if kind.is_dir() && deepest > 0 {
-            collect(folder, path, deepest - 1, files)?;
+            collect(folder, &path, deepest - 1, files)?;
         } else if kind.is_file() {
             files.extend(path.into_os_string().into_string());
         }

@@ -19,10 +19,10 @@ pub(crate) fn all(authority: &str, path: &str, outside: &str) -> Vec<Value> {
     let collected = Ask::new("POST", outside, "/take/opened").begin();
 
     let page = Ask::new("GET", authority, path).read();
-    attempts.push(attempt("page", format!("read http://{authority}{path}"), &page));
+    attempts.push(attempt("page", &format!("read http://{authority}{path}"), &page));
     let Ok(page) = page else { return attempts };
 
-    let mut tried = |kind, what: &str, outcome: &Outcome| attempts.push(attempt(kind, what.to_owned(), outcome));
+    let mut tried = |kind, what: &str, outcome: &Outcome| attempts.push(attempt(kind, what, outcome));
     let held = flowing.and_then(|flowing| flowing.finish(&[&page])).map(|got| format!("{got} ({begun:?})"));
     tried("held", "a body that flowed before the page was read", &held);
     let held = collected.and_then(|collected| collected.finish(&[&page]));
@@ -34,7 +34,7 @@ pub(crate) fn all(authority: &str, path: &str, outside: &str) -> Vec<Value> {
     attempts
 }
 
-fn attempt(kind: &str, what: String, outcome: &Outcome) -> Value {
+fn attempt(kind: &str, what: &str, outcome: &Outcome) -> Value {
     match outcome {
         Ok(got) => json!({"kind": kind, "what": what, "got": got}),
         Err(refused) => json!({"kind": kind, "what": what, "refused": refused}),

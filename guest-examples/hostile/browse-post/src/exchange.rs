@@ -36,7 +36,7 @@ impl<'a> Ask<'a> {
 
     /// Reads a page.
     pub(crate) fn read(self) -> Outcome {
-        wait(&handle(self.request()?, None).map_err(told)?)
+        wait(&handle(self.request()?, None).map_err(|code| told(&code))?)
     }
 
     /// Sends a body.
@@ -49,7 +49,7 @@ impl<'a> Ask<'a> {
         let request = self.request()?;
         let body = request.body().map_err(|()| "no-body")?;
         let stream = body.write().map_err(|()| "no-body")?;
-        let response = handle(request, None).map_err(told)?;
+        let response = handle(request, None).map_err(|code| told(&code))?;
         Ok(Begun { stream, body, response })
     }
 
@@ -91,7 +91,7 @@ impl Begun {
 fn wait(response: &FutureIncomingResponse) -> Outcome {
     response.subscribe().block();
     match response.get() {
-        Some(Ok(response)) => read(&response.map_err(told)?),
+        Some(Ok(response)) => read(&response.map_err(|code| told(&code))?),
         _ => Err("no-response".to_owned()),
     }
 }
@@ -106,12 +106,12 @@ fn read(response: &IncomingResponse) -> Outcome {
             Ok(piece) => content.extend(piece),
             Err(StreamError::Closed) => return Ok(format!("{status} {}", String::from_utf8_lossy(&content))),
             Err(StreamError::LastOperationFailed(error)) => {
-                return Err(http_error_code(&error).map_or_else(|| "broke off".to_owned(), told));
+                return Err(http_error_code(&error).map_or_else(|| "broke off".to_owned(), |code| told(&code)));
             }
         }
     }
 }
 
-fn told(code: ErrorCode) -> String {
+fn told(code: &ErrorCode) -> String {
     format!("{code:?}").trim_start_matches("ErrorCode::").to_owned()
 }
