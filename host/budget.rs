@@ -88,6 +88,8 @@ struct Spent {
     waited: Duration,
     /// Since when a person is waited for.
     waiting: Option<Instant>,
+    /// How many of the task's effects wait for one.
+    waiters: u64,
 }
 
 impl Spent {
@@ -169,7 +171,10 @@ impl Budget {
     /// A person is waited for, until what this gives is dropped: that time does not count.
     #[must_use]
     pub fn wait_for_person(self: &Arc<Self>) -> Waiting {
-        self.lock().waiting.get_or_insert_with(Instant::now);
+        let mut spent = self.lock();
+        spent.waiters += 1;
+        spent.waiting.get_or_insert_with(Instant::now);
+        drop(spent);
         Waiting(Arc::clone(self))
     }
 
@@ -269,8 +274,11 @@ pub struct Waiting(Arc<Budget>);
 impl Drop for Waiting {
     fn drop(&mut self) {
         let mut spent = self.0.lock();
-        spent.waited = spent.waited();
-        spent.waiting = None;
+        spent.waiters -= 1;
+        if spent.waiters == 0 {
+            spent.waited = spent.waited();
+            spent.waiting = None;
+        }
     }
 }
 
@@ -321,6 +329,16 @@ mod tests {
         let spent = budget.reserve(Cost { tool_calls: 1 }).unwrap_err();
         assert_eq!(spent, Exhausted { limit: Limit::ToolCalls, used: 2, allowed: 1 });
         assert_eq!(spent.to_string(), "the limit `tool-calls` is spent: 2 of 1 calls");
+    }
+
+    #[test]
+    fn the_clock_stands_still_until_nobody_is_waited_for_any_more() {
+        let budget = budget(1);
+        let (one, other) = (budget.wait_for_person(), budget.wait_for_person());
+        drop(one);
+        assert!(budget.lock().waiting.is_some());
+        drop(other);
+        assert!(budget.lock().waiting.is_none());
     }
 
     proptest! {

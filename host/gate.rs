@@ -150,6 +150,12 @@ impl Notes {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), value.into());
     }
 
+    /// A number that was noted; 0 if none was.
+    pub fn number(&self, name: &str) -> u64 {
+        let notes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        notes.get(name).and_then(serde_json::Value::as_u64).unwrap_or_default()
+    }
+
     fn take(&self) -> serde_json::Map<String, serde_json::Value> {
         std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -335,6 +341,7 @@ impl<'a, G> Guard<'a, G> {
 
     async fn decide<E: Effect<Grant = G>>(&self, effect: E) -> Result<(Permit<E>, Settlement<'a>), Denied> {
         let gate = self.gate;
+        let before = self.actor.labels.now();
         let mut entry = self.question(&effect);
         if let Err(exhausted) = gate.budget.attempt() {
             return Err(self.exhausted(exhausted, entry).await);
@@ -363,13 +370,13 @@ impl<'a, G> Guard<'a, G> {
         };
         entry.code = "allowed".to_owned();
         let outcome = Entry { kind: Kind::Outcome, detail: String::new(), ..entry.clone() };
-        let intent = self.record::<E>(claim, entry).await?;
+        let notes = Notes::default();
+        let mut settlement =
+            Settlement { gate, actor: self.actor, before, intent: None, notes: notes.clone(), outcome: None };
+        self.record::<E>(claim, entry, outcome, &mut settlement).await?;
         reservation.keep();
         gate.observer.effect(E::ACTION, &effect.resource());
-        let before = self.actor.labels.now();
-        let (notes, outcome, actor) = (Notes::default(), Some(outcome), self.actor);
-        let settlement = Settlement { gate, actor, before, intent: intent.clone(), notes: notes.clone(), outcome };
-        Ok((Permit { effect, intent, notes }, settlement))
+        Ok((Permit { effect, intent: settlement.intent.clone(), notes }, settlement))
     }
 
     /// What the rules say, and people, where the rules ask for them. An approval has to be claimed yet.
@@ -415,9 +422,15 @@ impl<'a, G> Guard<'a, G> {
         Standing { labels: self.actor.labels.now(), usage: self.gate.budget.usage(), now: crate::config::wall_clock() }
     }
 
-    /// Records the intent, with what has to be true in the same transaction. It is given back when the effect's own
-    /// transaction has to hold it.
-    async fn record<E: Effect<Grant = G>>(&self, claim: Option<Claim>, entry: Entry) -> Result<Option<Intent>, Denied> {
+    /// Records the intent, with what has to be true in the same transaction. From when it is on its way, the settlement owes
+    /// it an outcome, also while the disk is waited for.
+    async fn record<E: Effect<Grant = G>>(
+        &self,
+        claim: Option<Claim>,
+        entry: Entry,
+        outcome: Entry,
+        settlement: &mut Settlement<'_>,
+    ) -> Result<(), Denied> {
         let gate = self.gate;
         let unavailable = |AuditError(_)| {
             gate.budget.refused();
@@ -427,7 +440,10 @@ impl<'a, G> Guard<'a, G> {
         if let Some(claim) = claim {
             // What a person approved waits for the disk, whatever it is: the approval is used up by it.
             return match gate.desk.claim(claim, entry.clone()).await {
-                Ok(_) => Ok(None),
+                Ok(_) => {
+                    settlement.outcome = Some(outcome);
+                    Ok(())
+                }
                 Err(ClaimError::Unavailable(error)) => Err(unavailable(error)),
                 Err(error) => {
                     let entry = Entry { detail: detail("approval", &error.to_string()), ..entry };
@@ -436,13 +452,20 @@ impl<'a, G> Guard<'a, G> {
             };
         }
         if E::DURABILITY == Durability::Shared {
-            return Ok(Some(Intent(Arc::new(Mutex::new(Some(entry))))));
+            // The effect's own transaction has to hold it.
+            settlement.intent = Some(Intent(Arc::new(Mutex::new(Some(entry)))));
+            settlement.outcome = Some(outcome);
+            return Ok(());
         }
         let ticket = gate.ledger.append(entry).map_err(unavailable)?;
-        if E::DURABILITY == Durability::Outside {
-            ticket.await.map_err(unavailable)?;
+        settlement.outcome = Some(outcome);
+        if E::DURABILITY == Durability::Outside
+            && let Err(error) = ticket.await
+        {
+            settlement.outcome = None;
+            return Err(unavailable(error));
         }
-        Ok(None)
+        Ok(())
     }
 
     /// The record of an effect, before it is decided.

@@ -8,6 +8,8 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::Notify;
+
 use serde::{Deserialize, Serialize};
 
 /// The longest name of a label, in bytes.
@@ -108,12 +110,16 @@ impl fmt::Display for Labels {
 
 /// The labels that one store carries.
 #[derive(Debug, Default)]
-pub struct Carried(Mutex<Labels>);
+pub struct Carried {
+    labels: Mutex<Labels>,
+    /// Is told when there are more.
+    more: Notify,
+}
 
 impl Carried {
     /// A store that begins with these.
     pub fn new(labels: Labels) -> Self {
-        Self(Mutex::new(labels))
+        Self { labels: Mutex::new(labels), more: Notify::new() }
     }
 
     /// What it carries now.
@@ -125,6 +131,18 @@ impl Carried {
     pub fn gain(&self, labels: &Labels) {
         if !labels.is_empty() {
             self.lock().0.extend(labels.0.iter().cloned());
+            self.more.notify_waiters();
+        }
+    }
+
+    /// Ends when something holds for what it carries.
+    pub async fn until(&self, holds: impl Fn(&Labels) -> bool) {
+        loop {
+            let more = self.more.notified();
+            if holds(&self.lock()) {
+                return;
+            }
+            more.await;
         }
     }
 
@@ -134,7 +152,7 @@ impl Carried {
     }
 
     fn lock(&self) -> MutexGuard<'_, Labels> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.labels.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

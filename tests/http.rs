@@ -88,6 +88,12 @@ fn a_granted_request_goes_out_as_the_host_has_built_it() {
     ] {
         assert_eq!(request.header(name), values, "{name}");
     }
+    let names: Vec<&str> = request.head.lines().skip(1).map(|line| line.split(':').next().unwrap()).collect();
+    let user_agent = "user-agent";
+    assert_eq!(
+        names,
+        ["host", "accept-encoding", "connection", "content-type", "x-mine", user_agent, "content-length"]
+    );
     let [outcome] = &scene.records_of("outcome", "http.request")[..] else { panic!() };
     let detail: Value = serde_json::from_str(outcome["detail"].as_str().unwrap()).unwrap();
     assert_eq!((&outcome["code"], &outcome["resource"]), (&json!("done"), &json!("Host::\"127.0.0.1\"")));
@@ -173,6 +179,8 @@ fn what_is_no_url_header_or_method_is_no_request() {
         (json!({ "authority": host, "path": "http://evil.example/v1/x" }), "bad path"),
         (json!({ "authority": host, "path": "/v1/x HTTP/1.1\r\nX: y" }), "bad path"),
         (json!({ "authority": host, "method": "GET / HTTP/1.1\r\nX: y" }), "bad method"),
+        (json!({ "authority": host, "method": "M".repeat(33) }), "bad method"),
+        (json!({ "authority": format!("{}:80", "a".repeat(300)) }), "bad authority"),
         (json!({ "authority": host, "headers": [["x", "a\r\nHost: evil"]] }), "bad header x"),
         (json!({ "authority": host, "headers": [["x\r\nHost", "evil"]] }), "bad header x\\r\\nHost"),
         (
@@ -205,6 +213,10 @@ fn headers_that_are_the_hosts_are_refused_and_recorded() {
         "Expect",
         "X-HTTP-Method-Override",
         "X-Original-URL",
+        "X_Forwarded_For",
+        "Content_Length",
+        "Transfer_Encoding",
+        "X-Forwarded",
     ];
     let ask = |name: &&str| json!({ "authority": authority(&wire), "path": "/v1/x", "headers": [[name, "evil"]] });
     let asks: Vec<Value> = names.iter().map(ask).collect();
@@ -592,19 +604,32 @@ fn who_lets_go_of_a_request_or_ends_before_it_leaves_a_log_that_says_so() {
         std::thread::sleep(Duration::from_secs(20));
         Ok(())
     });
-    let scene = scene(&[rule(&silent, "")]);
-    let one = get(&silent, "/v1/x");
-    scene.probe("leave", &json!({ "ask": one }));
-    scene.probe("let-go", &json!({ "ask": one, "times": 50 }));
-    // Whatever was begun has an end in the log, before the task's own.
-    let records = scene.records();
-    let of = |kind: &str| {
-        records.iter().filter(|record| record["kind"] == kind && record["action"] == "http.request").count()
-    };
-    assert_eq!(of("intent"), of("outcome"), "{records:?}");
-    assert_eq!(records.last().unwrap()["kind"], "end");
-    // Many at once have all their turn.
     let wire = Wire::greeting();
+    let scene = scene(&[rule(&silent, ""), rule(&wire, "")]);
+    let one = get(&silent, "/v1/x");
+    let left = scene.probe("leave", &json!({ "ask": one, "then": get(&wire, "/v1/x") }));
+    assert_eq!(left["ok"]["status"], 200, "{left}");
+    // Whatever was begun has an end in the log, before the task's own.
+    let ends = |scene: &Scene| {
+        let outcomes = scene.records_of("outcome", "http.request");
+        assert_eq!(scene.records_of("intent", "http.request").len(), outcomes.len());
+        assert_eq!(scene.records().last().unwrap()["kind"], "end");
+        outcomes.iter().map(|record| record["code"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(ends(&scene), ["done", "abandoned"]);
+    // Also when its time is over, and its request under way.
+    scene.grant(&format!("[limits]\nwall-time = \"1s\"\n{}", grant(&[rule(&silent, "")])));
+    let report = scene.run(&json!({ "calls": [{ "tool": "prober.send", "arguments": { "ask": one } }] }));
+    assert_eq!((&report["status"], &report["error"]["code"]), (&json!("exhausted"), &json!("wall-time")), "{report}");
+    assert_eq!(ends(&scene), ["done", "abandoned", "abandoned"]);
+    // Who begins more than can be under way is refused, whether it waits for them or not.
+    scene.grant(&grant(&[rule(&silent, "")]));
+    scene.probe("let-go", &json!({ "ask": one, "times": 200 }));
+    let refused = refusals(&scene);
+    assert_eq!(refused.len(), 200 - 64);
+    assert!(refused.iter().all(|record| record["code"] == "quota"), "{refused:?}");
+    assert_eq!(ends(&scene).len(), 3);
+    // Many at once have all their turn.
     scene.grant(&grant(&[rule(&wire, "")]));
     let all = scene.probe("send-all", &json!({ "asks": vec![get(&wire, "/v1/x"); 40] }));
     assert!(all["ok"].as_array().unwrap().iter().all(|answer| answer["ok"]["status"] == 200), "{all}");

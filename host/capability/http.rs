@@ -167,8 +167,12 @@ impl Effect for Request {
             return Err(serde::ser::Error::custom(why));
         };
         let (url, headers) = (&self.url, &self.headers);
-        let body = String::from_utf8_lossy(body);
-        Ok(serde_json::json!({ "method": self.method, "url": url, "headers": headers, "body": body }))
+        // Bodies that differ look different, also where they are no text.
+        let shown = match std::str::from_utf8(body) {
+            Ok(text) => serde_json::json!({ "text": text }),
+            Err(_) => serde_json::json!({ "bytes": body.escape_ascii().to_string() }),
+        };
+        Ok(serde_json::json!({ "method": self.method, "url": url, "headers": headers, "body": shown }))
     }
 }
 
@@ -291,6 +295,16 @@ pub enum Failed {
     /// The body of the response is encoded in a way that was not asked for, or is damaged.
     #[error("the body of the response cannot be decoded: {0}")]
     Encoding(&'static str),
+}
+
+impl Failed {
+    /// Whether it can tell something of what a host said.
+    fn is_told_by_the_host(&self) -> bool {
+        matches!(
+            self,
+            Self::Protocol(_) | Self::Timeout | Self::ResponseTooLong { .. } | Self::Encoding(_) | Self::Spent(_)
+        )
+    }
 }
 
 impl Failure for Failed {

@@ -120,7 +120,10 @@ pub(super) fn carry_out(context: &Context, host: &Host, job: Job, approvals: App
         }
     };
     let audience = output::Screen::audience(context.format, Questions::of(host, approvals));
-    let report = runtime.block_on(host.run(job, audience, stopped))?;
+    let report = runtime.block_on(host.run(job, audience, stopped));
+    // A look-up of a name that hangs is not waited for.
+    runtime.shutdown_background();
+    let report = report?;
     super::answered(output::report(context.format, &report), super::exit_code(report.status))
 }
 

@@ -1,9 +1,11 @@
 //! The one way in which the host opens an HTTP/1.1 connection: to an address that was examined, over TLS where that is
 //! asked for, with nothing shared and no proxy in between.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, OnceLock};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -32,7 +34,7 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
 pub enum ConnectError {
     /// The machine did not answer.
     #[error(transparent)]
-    Connect(io::Error),
+    Connect(#[from] io::Error),
     /// It is not the one that it should be, or TLS cannot be spoken with it.
     #[error("{0}")]
     Tls(String),
@@ -41,37 +43,47 @@ pub enum ConnectError {
     Handshake(String),
 }
 
-/// Whose certificates are believed.
+/// Whose certificates are believed. What was read of a file of roots holds from then on.
 #[derive(Clone, Default)]
-pub struct Trust {
-    /// Those that lead to Mozilla's roots.
-    usual: Arc<OnceLock<Arc<ClientConfig>>>,
-}
+pub struct Trust(Arc<Mutex<BTreeMap<Option<PathBuf>, Arc<ClientConfig>>>>);
 
 impl Trust {
-    /// Those that lead to these roots in PEM, or to the usual ones.
+    /// Those that lead to the roots in a PEM file, or to Mozilla's.
     ///
     /// # Errors
-    /// When there is no root in the PEM text.
-    pub fn of(&self, roots: Option<&[u8]>) -> Result<Arc<ClientConfig>, ConnectError> {
-        let Some(pem) = roots else {
-            if let Some(config) = self.usual.get() {
-                return Ok(Arc::clone(config));
-            }
-            let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.into() };
-            let config = config(roots)?;
-            return Ok(Arc::clone(self.usual.get_or_init(|| config)));
+    /// When the file cannot be read, or there is no root in it.
+    pub async fn of(&self, roots: Option<&Path>) -> Result<Arc<ClientConfig>, ConnectError> {
+        let key = roots.map(Path::to_owned);
+        if let Some(known) = self.known().get(&key) {
+            return Ok(Arc::clone(known));
+        }
+        let roots = match key.clone() {
+            None => RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.into() },
+            // What it is may not give an end, and there is one thread.
+            Some(path) => tokio::task::spawn_blocking(move || read(&path))
+                .await
+                .map_err(io::Error::other)?
+                .map_err(|error| ConnectError::Tls(format!("the roots of the rule: {error}")))?,
         };
-        let tls = |error: &dyn std::fmt::Display| ConnectError::Tls(format!("the roots of the rule: {error}"));
-        let mut roots = RootCertStore::empty();
-        for certificate in CertificateDer::pem_slice_iter(pem) {
-            roots.add(certificate.map_err(|error| tls(&error))?).map_err(|error| tls(&error))?;
-        }
-        if roots.is_empty() {
-            return Err(tls(&"no certificate in PEM is there"));
-        }
-        config(roots)
+        let config = config(roots)?;
+        self.known().insert(key, Arc::clone(&config));
+        Ok(config)
     }
+
+    fn known(&self) -> MutexGuard<'_, BTreeMap<Option<PathBuf>, Arc<ClientConfig>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The roots in a PEM file.
+fn read(path: &Path) -> Result<RootCertStore, Box<dyn std::error::Error + Send + Sync>> {
+    #[expect(clippy::disallowed_methods, reason = "the operator's own file, which a rule names")]
+    let pem = std::fs::read(path).map_err(|error| format!("`{}` cannot be read: {error}", path.display()))?;
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(&pem) {
+        roots.add(certificate?)?;
+    }
+    if roots.is_empty() { Err("no certificate in PEM is there".into()) } else { Ok(roots) }
 }
 
 fn config(roots: RootCertStore) -> Result<Arc<ClientConfig>, ConnectError> {

@@ -3,8 +3,7 @@
 mod decode;
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -13,6 +12,7 @@ use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http_body::{Body, Frame};
 use http_body_util::{BodyExt as _, Full};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use wasmtime_wasi_http::WasiBody;
 
@@ -31,16 +31,34 @@ pub trait Resolve: Send + Sync {
     fn resolve(&self, host: &str) -> Addresses;
 }
 
+/// Names that are looked up at once; a look-up that hangs keeps its place, also when nobody waits for it any more.
+const MOST_AT_ONCE: usize = 8;
+
 /// As this machine resolves names: by its hosts file and its name servers.
-pub struct SystemResolver;
+#[derive(Clone)]
+pub struct SystemResolver(Arc<Semaphore>);
+
+impl Default for SystemResolver {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(MOST_AT_ONCE)))
+    }
+}
 
 impl Resolve for SystemResolver {
     fn resolve(&self, host: &str) -> Addresses {
-        let host = host.to_owned();
+        let (host, places) = (host.to_owned(), Arc::clone(&self.0));
         Box::pin(async move {
-            #[expect(clippy::disallowed_methods, reason = "names are resolved here, for requests that were decided on")]
-            let found = tokio::net::lookup_host((host, 0)).await?;
-            Ok(found.map(|address| address.ip()).collect())
+            let place = places.acquire_owned().await.map_err(io::Error::other)?;
+            let found = tokio::task::spawn_blocking(move || {
+                #[expect(
+                    clippy::disallowed_methods,
+                    reason = "names are resolved here, for requests that were decided on"
+                )]
+                let found = (host.as_str(), 0).to_socket_addrs();
+                drop(place);
+                found
+            });
+            Ok(found.await.map_err(io::Error::other)??.map(|address| address.ip()).collect())
         })
     }
 }
@@ -54,7 +72,7 @@ pub struct Web {
 
 impl Default for Web {
     fn default() -> Self {
-        Self::resolving_with(Arc::new(SystemResolver))
+        Self::resolving_with(Arc::<SystemResolver>::default())
     }
 }
 
@@ -68,12 +86,13 @@ impl Web {
         let Outgoing { stream, connect } = outgoing;
         let (address, mut link) =
             timeout(connect, self.connect(&request)).await.map_err(|_| Failed::ConnectTimeout)??;
+        let longest = request.bounds.response;
         let message = message(request, stream)?;
         let head = link.send(message).await?;
         let (parts, body) = head.into_parts();
         let mut headers = parts.headers;
         let body = Flowing { body, driver: link.driver };
-        let body = Decoded::new(body, &mut headers)?.boxed_unsync();
+        let body = Decoded::new(body, &mut headers, longest)?.boxed_unsync();
         Ok(Arrived { status: parts.status, headers, body, address })
     }
 
@@ -82,7 +101,7 @@ impl Web {
         let addresses = self.addresses(request).await?;
         let tls = match request.url.scheme {
             Scheme::Http => None,
-            Scheme::Https => Some(self.trust.of(request.ca.as_deref().map(read_roots).transpose()?.as_deref())?),
+            Scheme::Https => Some(self.trust.of(request.ca.as_deref()).await?),
         };
         let mut last = Failed::Name("it has no address".to_owned());
         for address in addresses {
@@ -118,12 +137,6 @@ impl Sender for Web {
     fn send(&self, permit: Permit<Request>, outgoing: Outgoing) -> Answer {
         Box::pin(self.clone().exchange(permit.redeem(), outgoing))
     }
-}
-
-/// The roots that the operator named.
-fn read_roots(path: &Path) -> Result<Vec<u8>, Failed> {
-    #[expect(clippy::disallowed_methods, reason = "the operator's own file, named by the rule that was decided on")]
-    std::fs::read(path).map_err(|error| Failed::Tls(format!("the roots `{}` cannot be read: {error}", path.display())))
 }
 
 /// The request, as it goes onto the wire: in origin form, with the host and the framing that were decided on.

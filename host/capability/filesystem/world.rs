@@ -32,6 +32,11 @@ pub(crate) fn ambient(path: &std::path::Path) -> Dir {
 pub(crate) struct Log(Mutex<Vec<Entry>>);
 
 impl Log {
+    /// All that was recorded since the last look.
+    pub(crate) fn entries(&self) -> Vec<Entry> {
+        self.0.lock().unwrap().drain(..).collect()
+    }
+
     /// The refusals since the last look, as `action code`.
     pub(crate) fn refusals(&self) -> Vec<String> {
         let mut entries = self.0.lock().unwrap();

@@ -20,7 +20,7 @@ use super::target::{BadTarget, Target};
 use super::traffic::{Account, Amount, Traffic};
 use super::{Arrived, Failed, Http, Outgoing, Payload, Request, Sender, Unsendable};
 use crate::capability::Guarded;
-use crate::gate::{Actor, Code, Denied, Guard, Permit};
+use crate::gate::{Actor, Code, Denied, Guard, Notes, Permit, cleared};
 use crate::label::Labels;
 
 /// What a guest asks for, in its own words.
@@ -130,8 +130,16 @@ impl Exchange {
         }
     }
 
+    /// Refuses a wish that cannot even wait for its turn.
+    pub(super) fn refuse(&self, wish: &Wish, why: &str) {
+        self.guarded.guard::<Http>().refuse_in_passing(Code::Quota, &Unsendable(wish.told()), why);
+    }
+
     async fn carry_out(&self, wish: Wish, delivery: &mut Delivery) -> Result<(), Failed> {
-        let _slot = self.slots.acquire().await;
+        let _slot = tokio::select! {
+            slot = self.slots.acquire() => slot,
+            () = delivery.unwanted() => return Err(Failed::Unwanted),
+        };
         let guard = self.guarded.guard::<Http>();
         let told = wish.told();
         let target = match Target::read(&wish.scheme, &wish.authority, &wish.path_and_query) {
@@ -141,8 +149,14 @@ impl Exchange {
         let Wish { mut method, body, patience, headers, .. } = wish;
         let mut rule = listed(&guard, &method, &target, told).await?;
         let (body, mut stream) = match body {
-            Some(body) if rule.stream => (Payload::Stream, Some(body)),
-            Some(body) => (Payload::Whole(self.collect(&guard, rule, &method, &target, body).await?), None),
+            Some(body) if rule.stream && has_body(&method) => (Payload::Stream, Some(body)),
+            Some(body) => {
+                let collected = tokio::select! {
+                    collected = self.collect(&guard, rule, &method, &target, body) => collected?,
+                    () = delivery.unwanted() => return Err(Failed::Unwanted),
+                };
+                (Payload::Whole(collected), None)
+            }
             None => (Payload::Whole(Bytes::new()), None),
         };
         let most = u64::from(rule.redirects);
@@ -228,6 +242,11 @@ async fn listed<'a>(
     }
 }
 
+/// Whether requests of a method have bodies whose length need not be known.
+fn has_body(method: &Method) -> bool {
+    *method != Method::GET && *method != Method::HEAD
+}
+
 /// Whether a redirect is followed with the same method and body (RFC 9110, section 15.4).
 fn keeps_method(status: StatusCode, method: &Method) -> bool {
     match status {
@@ -257,6 +276,9 @@ impl Hop<'_> {
         if let Err(spent) = account.fits(more) {
             return Err(self.guard.refuse(Code::Quota, &request, &spent.to_string()).await.into());
         }
+        // What is decided on is decided for what the task carries now: more of it cuts a body off that flows, also when it
+        // is gained while the decision waits for the disk.
+        let labels = self.guard.actor().labels.now();
         self.guard
             .run(request, async |permit| {
                 let notes = permit.notes();
@@ -264,17 +286,30 @@ impl Hop<'_> {
                 let sent = async {
                     account.take(more)?;
                     notes.put("sent", more.sent);
-                    let stream = stream.map(|body| self.watched(body, &account, &cut));
+                    let stream = stream.map(|body| self.watched(body, &account, labels, notes.clone(), &cut));
                     self.send(permit, stream, delivery, &account).await
                 };
-                let result = timeout(time, sent).await.unwrap_or(Err(Failed::Timeout));
-                let result = result.map_err(|failed| cut.why().unwrap_or(failed));
+                let result = tokio::select! {
+                    result = timeout(time, sent) => result.unwrap_or(Err(Failed::Timeout)),
+                    // Whoever carries what the host may not know does not even read on: how fast it does would tell.
+                    () = self.uncleared() => Err(Failed::Gained),
+                };
+                let result = cut.why().map_or(result, Err);
                 if let Err(failed) = &result {
-                    notes.put("error", failed.to_string());
+                    if failed.is_told_by_the_host() {
+                        self.guard.gain(&self.rule.labels);
+                    }
+                    notes.put("error", crate::audit::escaped(&failed.to_string()));
                 }
                 result
             })
             .await
+    }
+
+    /// Ends when the task carries what the host may not know.
+    async fn uncleared(&self) {
+        let (labels, accepted) = (&self.guard.actor().labels, self.rule.accepted());
+        labels.until(|carried| cleared(carried, &accepted).is_err()).await;
     }
 
     async fn send(
@@ -328,17 +363,10 @@ impl Hop<'_> {
 
     /// A body that is cut off when it outgrows what it may have, or when the task gains labels that were not there when it
     /// was decided on.
-    fn watched(&self, body: WasiBody, account: &Account, cut: &Cut) -> WasiBody {
-        let watched = Watched {
-            body,
-            actor: Arc::clone(self.guard.actor()),
-            labels: self.guard.actor().labels.now(),
-            account: account.clone(),
-            longest: self.rule.bounds.request,
-            length: 0,
-            cut: cut.clone(),
-        };
-        watched.boxed_unsync()
+    fn watched(&self, body: WasiBody, account: &Account, labels: Labels, notes: Notes, cut: &Cut) -> WasiBody {
+        let (actor, account, cut) = (Arc::clone(self.guard.actor()), account.clone(), cut.clone());
+        let (before, longest) = (notes.number("sent"), self.rule.bounds.request);
+        Watched { body, actor, labels, account, longest, length: 0, before, notes, cut }.boxed_unsync()
     }
 }
 
@@ -356,7 +384,11 @@ struct Watched {
     labels: Labels,
     account: Account,
     longest: u64,
+    /// What has flowed.
     length: u64,
+    /// What was sent before it.
+    before: u64,
+    notes: Notes,
     cut: Cut,
 }
 
@@ -385,7 +417,9 @@ impl Watched {
         if self.length > self.longest {
             return Err(Failed::RequestTooLong { longest: self.longest });
         }
-        Ok(self.account.take(Amount { sent: piece.len() as u64, ..Amount::default() })?)
+        self.account.take(Amount { sent: piece.len() as u64, ..Amount::default() })?;
+        self.notes.put("sent", self.before + self.length);
+        Ok(())
     }
 }
 

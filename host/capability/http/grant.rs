@@ -104,6 +104,11 @@ impl TryFrom<String> for PathPattern {
 
     fn try_from(written: String) -> Result<Self, String> {
         let shown = written.escape_debug().to_string();
+        if written.contains(['?', '#']) {
+            return Err(format!(
+                "the path `{shown}` has a query or a fragment: rules are about paths, policies about queries"
+            ));
+        }
         let below = written.strip_prefix('/').ok_or_else(|| format!("the path `{shown}` does not begin with `/`"))?;
         let last = below.split('/').count() - 1;
         let segments = below.split('/').enumerate().map(|(number, segment)| match segment {

@@ -20,6 +20,8 @@ impl Serialize for Headers {
 /// that was decided on, or carry credentials.
 const FORBIDDEN: &[&str] = &[
     "authorization",
+    "cf-connecting-ip",
+    "client-ip",
     "connection",
     "cookie",
     "cookie2",
@@ -28,26 +30,38 @@ const FORBIDDEN: &[&str] = &[
     "host",
     "http2-settings",
     "keep-alive",
+    "remote-user",
     "te",
     "trailer",
     "transfer-encoding",
+    "true-client-ip",
     "upgrade",
     "via",
+    "x-client-ip",
+    "x-cluster-client-ip",
     "x-host",
     "x-http-method",
     "x-http-method-override",
     "x-method-override",
+    "x-original-host",
+    "x-original-uri",
     "x-original-url",
     "x-real-ip",
+    "x-remote-user",
     "x-rewrite-url",
 ];
 
 /// What such headers begin with.
-const FORBIDDEN_BEGINNINGS: &[&str] = &["proxy-", "sec-", "x-forwarded-"];
+const FORBIDDEN_BEGINNINGS: &[&str] = &["proxy-", "sec-", "x-forwarded"];
 
 /// Whether a guest may not set a header.
 pub(super) fn is_forbidden(name: &HeaderName) -> bool {
-    let name = name.as_str();
+    // Servers that hand headers on as variables (CGI, WSGI) take `_` and `-` for the same.
+    let spelled = name.as_str().replace('_', "-");
+    if spelled == "content-length" && name != header::CONTENT_LENGTH {
+        return true;
+    }
+    let name = spelled.as_str();
     FORBIDDEN.binary_search(&name).is_ok() || FORBIDDEN_BEGINNINGS.iter().any(|beginning| name.starts_with(beginning))
 }
 
@@ -104,6 +118,10 @@ mod tests {
             "X-HTTP-Method-Override",
             "Sec-WebSocket-Key",
             "Trailer",
+            "X_Forwarded_For",
+            "Transfer_Encoding",
+            "Content_Length",
+            "X-Original-Host",
         ] {
             assert!(is_forbidden(&name.parse().unwrap()), "{name}");
         }

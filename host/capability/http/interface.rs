@@ -26,6 +26,8 @@ use super::{Http, Sender, Unsendable, headers};
 use crate::capability::{Guarded, TaskState};
 use crate::gate::{Code, Denied};
 
+/// The interface of requests and responses.
+const TYPES: &str = "wasi:http/types@0.2.12";
 /// The interface that is linked here, in the version of `wasi:http/types`.
 const OUTGOING_HANDLER: &str = "wasi:http/outgoing-handler@0.2.12";
 /// The headers of one message, in bytes, with what holding them costs.
@@ -34,6 +36,11 @@ const LONGEST_HEADERS: usize = 32 * 1024;
 const LONGEST_WRITE: usize = 64 * 1024;
 /// Exchanges of one store that run at once; more wait for their turn.
 const MOST_AT_ONCE: usize = 8;
+/// Exchanges of one store that are not over, with those that wait for their turn.
+const MOST_UNDER_WAY: usize = 64;
+/// The longest name of a method, and the longest host with its port (RFC 1035, section 2.3.4), in bytes.
+const LONGEST_METHOD: usize = 32;
+const LONGEST_AUTHORITY: usize = 300;
 
 /// What a store holds.
 pub struct Opened {
@@ -58,6 +65,7 @@ impl Opened {
 pub(super) fn link(linker: &mut Linker<TaskState>) -> wasmtime::Result<()> {
     let options = wasmtime_wasi_http::p2::bindings::LinkOptions::default();
     types::add_to_linker::<_, WasiHttp>(linker, &(&options).into(), view)?;
+    bound(linker)?;
     let mut interface = linker.instance(OUTGOING_HANDLER)?;
     interface.func_wrap("handle", |mut store: StoreContextMut<'_, TaskState>, (request, options): Asked| {
         match handle(store.data_mut(), request, options) {
@@ -65,6 +73,36 @@ pub(super) fn link(linker: &mut Linker<TaskState>) -> wasmtime::Result<()> {
             Err(error) => Ok((Err(error.downcast()?),)),
         }
     })
+}
+
+/// What a guest gives a request to keep has bounds: wasmtime has none for these, and the host's memory holds them.
+#[expect(clippy::disallowed_methods, reason = "the same functions of the same interface, within bounds")]
+fn bound(linker: &mut Linker<TaskState>) -> wasmtime::Result<()> {
+    type Kept<T> = (Handle<HostOutgoingRequest>, T);
+    linker.allow_shadowing(true);
+    let mut interface = linker.instance(TYPES)?;
+    interface.func_wrap(
+        "[method]outgoing-request.set-method",
+        |mut store: StoreContextMut<'_, TaskState>, (request, method): Kept<types::Method>| {
+            let is_long = matches!(&method, types::Method::Other(name) if name.len() > LONGEST_METHOD);
+            let mut view = view(store.data_mut());
+            Ok((if is_long { Err(()) } else { types::HostOutgoingRequest::set_method(&mut view, request, method)? },))
+        },
+    )?;
+    interface.func_wrap(
+        "[method]outgoing-request.set-authority",
+        |mut store: StoreContextMut<'_, TaskState>, (request, authority): Kept<Option<String>>| {
+            let is_long = authority.as_ref().is_some_and(|authority| authority.len() > LONGEST_AUTHORITY);
+            let mut view = view(store.data_mut());
+            Ok((if is_long {
+                Err(())
+            } else {
+                types::HostOutgoingRequest::set_authority(&mut view, request, authority)?
+            },))
+        },
+    )?;
+    linker.allow_shadowing(false);
+    Ok(())
 }
 
 /// What a guest hands over: a request, and what it would wait for.
@@ -139,6 +177,11 @@ fn handle(
     let exchange = Exchange { guarded, sender, traffic, slots };
     let (head, arriving) = oneshot::channel();
     running.retain(Leash::holds);
+    if running.len() >= MOST_UNDER_WAY {
+        let why = format!("{MOST_UNDER_WAY} requests are under way");
+        exchange.refuse(&wish, &why);
+        return Err(types::ErrorCode::ConnectionLimitReached.into());
+    }
     running.push(Leash::on(exchange.run(wish, head)));
     let response = spawn(async move {
         // The exchange answers, or the store is gone.

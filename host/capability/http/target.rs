@@ -155,6 +155,9 @@ impl Target {
             Some(Host::Domain(domain)) if domain.ends_with('.') => {
                 return Err(BadTarget::Authority("the host ends with a dot"));
             }
+            Some(Host::Domain(domain)) if domain.split('.').any(str::is_empty) => {
+                return Err(BadTarget::Authority("the host has an empty part"));
+            }
             Some(host) => host.to_string(),
             None => return Err(BadTarget::Authority("it names no host")),
         };

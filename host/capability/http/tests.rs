@@ -5,7 +5,9 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{HeaderMap, Method};
+use http_body_util::{BodyExt as _, Full};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, oneshot};
@@ -13,11 +15,13 @@ use wasmtime_wasi_http::Error;
 
 use super::exchange::{Exchange, Patience, Wish};
 use super::{Grant, Http};
-use crate::capability::filesystem::world::{PERMIT, World};
+use crate::audit::{AuditError, Entry, Kind, Ledger, Ticket};
+use crate::capability::filesystem::world::{Log, PERMIT, World};
 use crate::capability::{Capability, Guarded};
 use crate::edge::http::{Addresses, Resolve, Web};
-use crate::gate::Actor;
+use crate::gate::{Actor, Gate};
 use crate::grant::Limits;
+use crate::label::Labels;
 use crate::manifest::Sections;
 use crate::task::TaskId;
 
@@ -58,35 +62,101 @@ impl Net {
     /// What a guest hears when it asks for `GET http://<authority><path>`, and what was refused.
     async fn get(&self, rule: &str, authority: &str, path: &str) -> (Result<u16, Error>, Vec<String>) {
         let (gate, log) = self.world.gate(Limits::default(), PERMIT);
-        let grant: toml::Table = toml::from_str(&format!("http = [{{ methods = [\"GET\"], {rule} }}]")).unwrap();
+        let actor = Arc::new(Actor::new(TaskId::generate(), "desk", "agent", "sha256:0".to_owned(), None));
+        let (head, arriving) = oneshot::channel();
+        let exchange = self.exchange(gate, &actor, &format!("methods = [\"GET\"], {rule}"));
+        let (response, ()) = tokio::join!(arriving, exchange.run(wish(authority, path, None), head));
+        (response.unwrap().map(|response| response.status().as_u16()), log.refusals())
+    }
+
+    fn exchange(&self, gate: Arc<Gate>, actor: &Arc<Actor>, rule: &str) -> Exchange {
+        let grant: toml::Table = toml::from_str(&format!("http = [{{ {rule} }}]")).unwrap();
         let grant: Grant = grant["http"].clone().try_into().unwrap();
         let section = crate::capability::vocabulary().into_iter().find(|section| section.key() == Http::NAME).unwrap();
         let sections = Sections::single(section, Arc::new(grant));
-        let actor = Arc::new(Actor::new(TaskId::generate(), "desk", "agent", "sha256:0".to_owned(), None));
-        let exchange = Exchange {
-            guarded: Guarded { gate, actor, grants: Arc::new(sections), import: 1 },
+        Exchange {
+            guarded: Guarded { gate, actor: Arc::clone(actor), grants: Arc::new(sections), import: 1 },
             sender: Arc::new(Web::resolving_with(Arc::clone(&self.resolver) as Arc<dyn Resolve>)),
             traffic: Arc::default(),
             slots: Arc::new(Semaphore::new(1)),
-        };
-        let long = Duration::from_secs(2);
-        let wish = Wish {
-            method: Method::GET,
-            scheme: "http".to_owned(),
-            authority: authority.to_owned(),
-            path_and_query: path.to_owned(),
-            headers: HeaderMap::new(),
-            body: None,
-            patience: Patience { connect: long, first_byte: long, between_bytes: long },
-        };
-        let (head, arriving) = oneshot::channel();
-        let (response, ()) = tokio::join!(arriving, exchange.run(wish, head));
-        (response.unwrap().map(|response| response.status().as_u16()), log.refusals())
+        }
     }
 
     fn asked(&self) -> Vec<String> {
         std::mem::take(&mut self.resolver.asked.lock().unwrap())
     }
+}
+
+/// `GET http://<authority><path>`; `POST` with a body.
+fn wish(authority: &str, path: &str, body: Option<&'static str>) -> Wish {
+    let long = Duration::from_secs(2);
+    let (authority, path_and_query) = (authority.to_owned(), path.to_owned());
+    let method = if body.is_some() { Method::POST } else { Method::GET };
+    let body = body.map(|body| Full::new(Bytes::from(body)).map_err(|never| match never {}).boxed_unsync());
+    let patience = Patience { connect: long, first_byte: long, between_bytes: long };
+    Wish { method, scheme: "http".to_owned(), authority, path_and_query, headers: HeaderMap::new(), body, patience }
+}
+
+/// A log whose disk takes its time: meanwhile the task gains a label, or nothing happens any more.
+struct SlowLog {
+    log: Arc<Log>,
+    gains: Option<(Arc<Actor>, Labels)>,
+}
+
+impl Ledger for SlowLog {
+    fn append(&self, entry: Entry) -> Result<Ticket, AuditError> {
+        let is_intent = entry.kind == Kind::Intent;
+        let written = self.log.append(entry)?;
+        let gains = self.gains.clone();
+        Ok(Box::pin(async move {
+            match gains {
+                Some((actor, labels)) if is_intent => actor.labels.gain(&labels),
+                None if is_intent => std::future::pending().await,
+                _ => {}
+            }
+            written.await
+        }))
+    }
+}
+
+#[test]
+fn a_label_that_is_gained_while_the_disk_is_waited_for_cuts_a_body_off() {
+    run(async {
+        let (port, _) = server().await;
+        let net = Net::answering(&[]);
+        let (gate, log) = net.world.gate(Limits::default(), PERMIT);
+        let actor = Arc::new(Actor::new(TaskId::generate(), "desk", "agent", "sha256:0".to_owned(), None));
+        let gains = Some((Arc::clone(&actor), ["confidential".parse().unwrap()].into_iter().collect()));
+        let mut gate = Arc::into_inner(gate).unwrap();
+        gate.ledger = Arc::new(SlowLog { log: Arc::clone(&log), gains });
+        // The host accepts what is gained; the decision was about less, all the same.
+        let rule = format!(
+            "methods = [\"POST\"], {RULE}, host = \"127.0.0.1\", port = {port}, stream = true, accepts = [\"confidential\"]"
+        );
+        let exchange = net.exchange(Arc::new(gate), &actor, &rule);
+        let (head, arriving) = oneshot::channel();
+        let wish = wish(&format!("127.0.0.1:{port}"), "/v1/x", Some("secret"));
+        let (response, ()) = tokio::join!(arriving, exchange.run(wish, head));
+        assert!(matches!(response.unwrap(), Err(Error::HttpRequestDenied)));
+        assert_eq!(log.refusals(), ["http.request refused"]);
+    });
+}
+
+#[test]
+fn a_request_that_is_dropped_while_the_disk_is_waited_for_leaves_an_outcome() {
+    run(async {
+        let net = Net::answering(&[]);
+        let (gate, log) = net.world.gate(Limits::default(), PERMIT);
+        let actor = Arc::new(Actor::new(TaskId::generate(), "desk", "agent", "sha256:0".to_owned(), None));
+        let mut gate = Arc::into_inner(gate).unwrap();
+        gate.ledger = Arc::new(SlowLog { log: Arc::clone(&log), gains: None });
+        let rule = format!("methods = [\"GET\"], {RULE}, host = \"127.0.0.1\"");
+        let (head, _arriving) = oneshot::channel();
+        let exchange = net.exchange(Arc::new(gate), &actor, &rule).run(wish("127.0.0.1", "/v1/x", None), head);
+        assert!(tokio::time::timeout(Duration::from_millis(50), exchange).await.is_err());
+        let codes: Vec<String> = log.entries().iter().map(|entry| entry.code.clone()).collect();
+        assert_eq!(codes, ["allowed", "abandoned"]);
+    });
 }
 
 /// A server that counts its connections, and says `204`.

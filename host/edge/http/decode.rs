@@ -29,6 +29,8 @@ pub(super) struct Decoded<B> {
     waiting: Bytes,
     arrived: u64,
     made: u64,
+    /// What may arrive: encoded, it is no longer than decoded, or it is made to be.
+    longest: u64,
 }
 
 impl<B> Decoded<B> {
@@ -36,7 +38,7 @@ impl<B> Decoded<B> {
     ///
     /// # Errors
     /// When it is encoded in a way that was not asked for.
-    pub(super) fn new(body: B, headers: &mut HeaderMap) -> Result<Self, Failed> {
+    pub(super) fn new(body: B, headers: &mut HeaderMap, longest: u64) -> Result<Self, Failed> {
         let mut encodings = headers.get_all(header::CONTENT_ENCODING).iter();
         let decoder = match (encodings.next().map(HeaderValue::as_bytes), encodings.next()) {
             (None, _) => None,
@@ -48,7 +50,7 @@ impl<B> Decoded<B> {
             }
             _ => return Err(Failed::Encoding("it was asked for plain or as gzip")),
         };
-        Ok(Self { body, decoder, waiting: Bytes::new(), arrived: 0, made: 0 })
+        Ok(Self { body, decoder, waiting: Bytes::new(), arrived: 0, made: 0, longest })
     }
 
     /// The next piece of what is waiting; none when more has to arrive.
@@ -102,6 +104,9 @@ impl<B: Body<Data = Bytes, Error = Failed> + Unpin> Body for Decoded<B> {
                 Some(Ok(frame)) => {
                     if let Ok(bytes) = frame.into_data() {
                         self.arrived += bytes.len() as u64;
+                        if self.arrived > self.longest.saturating_add(FREE) {
+                            return Poll::Ready(Some(Err(Failed::ResponseTooLong { longest: self.longest })));
+                        }
                         self.waiting = bytes;
                     }
                 }
@@ -132,7 +137,7 @@ mod tests {
             headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(encoding));
         }
         let body = Full::new(body).map_err(|never| match never {});
-        let body = Decoded::new(body, &mut headers)?;
+        let body = Decoded::new(body, &mut headers, 1 << 20)?;
         assert!(!headers.contains_key(header::CONTENT_ENCODING) || encoding == Some("identity"));
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         Ok(runtime.block_on(body.collect())?.to_bytes())
