@@ -6,6 +6,7 @@
 pub mod approvals;
 pub mod connection;
 pub mod database;
+pub mod decision_point;
 pub mod folder;
 pub mod http;
 pub mod ledger;

@@ -22,6 +22,7 @@ use crate::capability::stdio::Log;
 use crate::config::{ConfigError, Home};
 use crate::edge::approvals::Approvals;
 use crate::edge::database::{Database, DatabaseError};
+use crate::edge::decision_point::DecisionPoint;
 use crate::edge::folder::HostFolders;
 use crate::edge::http::Web;
 use crate::edge::ledger::AuditLog;
@@ -36,8 +37,10 @@ use crate::manifest::ManifestError;
 use crate::people::People;
 use crate::policy::Person;
 use crate::policy::in_force::InForce;
+use crate::policy::point::Point;
 use crate::runtime::plan::{LoadRefusal, Plan};
 use crate::runtime::{Outside, Session, Tank};
+use crate::settings::Settings;
 use crate::task::{Clock, Seed, Seeds, Status, TaskId, Usage};
 
 /// What every task of a home stands on.
@@ -48,6 +51,7 @@ pub struct Host {
     web: Arc<dyn Sender>,
     /// The people whom its configuration names.
     pub people: People,
+    point: Option<Arc<dyn Point>>,
     /// The audit log.
     pub audit: AuditLog,
     /// What people were asked.
@@ -196,12 +200,14 @@ impl Host {
         crate::config::raise_open_files();
         let home = Home::open(home)?;
         let database = Database::open(&home)?;
+        let settings = Settings::open(&home)?;
         Ok(Self {
             engine: Engine::new(&home, compiler)?,
             outside_store: Arc::new(Values(Arc::clone(&database))),
             folders: HostFolders::outside_of(home.path()),
             web: Arc::new(Web::default()),
-            people: People::open(&home)?,
+            people: settings.people,
+            point: settings.point.map(|point| Arc::new(DecisionPoint::new(point)) as Arc<dyn Point>),
             audit: AuditLog::new(Arc::clone(&database)),
             approvals: Approvals::new(Arc::clone(&database)),
             tasks: TaskList::new(database),
@@ -244,6 +250,7 @@ impl Host {
             budget: Budget::new(limits),
             clock: Arc::new(Clock::start()),
             ledger: Arc::new(self.audit.clone()),
+            point: self.point.clone(),
             desk: Arc::new(self.approvals.clone()),
             approvals,
             observer: Arc::clone(&audience.observer),

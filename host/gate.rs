@@ -6,7 +6,7 @@
 //!
 //! 1. the attempt is counted (a guest that only collects refusals runs out as well);
 //! 2. **grant**: [`Effect::covered`], and for a sink its clearance: [`Effect::accepts`];
-//! 3. **policy**: Cedar; an error is a refusal;
+//! 3. **policy**: Cedar, and the operator's own decision point, if there is one; an error is a refusal;
 //! 4. **approval**: when only rules forbid it that people can lift, they are asked, and it is decided again (`ask`);
 //! 5. the budget is reserved, the approval claimed and the **intent** appended, in one transaction; if the log cannot take
 //!    it, or the approval is not what it was, the budget has it back;
@@ -26,6 +26,7 @@
 
 mod actor;
 mod ask;
+mod point;
 mod refusal;
 
 use std::fmt::Debug;
@@ -45,6 +46,7 @@ use crate::audit::{self, AuditError, Entry, Kind, Ledger};
 use crate::budget::{Budget, Cost, Exhausted};
 use crate::label::Labels;
 use crate::policy::in_force::InForce;
+use crate::policy::point::Point;
 use crate::policy::{Attribute, Decision, Question, Resource, Standing};
 use crate::task::Clock;
 
@@ -181,6 +183,8 @@ pub struct Gate {
     pub clock: Arc<Clock>,
     /// Where records go.
     pub ledger: Arc<dyn Ledger>,
+    /// Who else decides, if anybody.
+    pub point: Option<Arc<dyn Point>>,
     /// Where people are asked.
     pub desk: Arc<dyn Desk>,
     /// Whether they are.
@@ -391,15 +395,21 @@ impl<'a, G> Guard<'a, G> {
             context: &context,
             arguments: effect.arguments(),
         };
-        let policy = self.gate.rules.policy();
-        let decision = match &policy {
-            Ok(policy) => policy.judge(&question),
-            Err(error) => Decision::Deny { rules: Vec::new(), error: Some(error.clone()) },
+        let policy = match self.gate.rules.policy() {
+            Ok(policy) => policy,
+            Err(error) => {
+                entry.detail = detail("error", &error);
+                return Err(self.gate.refuse(Code::Denied, entry.clone()).await.into());
+            }
         };
-        match decision {
+        let ask = match policy.judge(&question) {
             Decision::Allow { rules } => {
                 entry.rules = rules;
-                Ok(None)
+                None
+            }
+            Decision::NeedsApproval { rules, ask } => {
+                entry.rules = rules;
+                Some(ask)
             }
             Decision::Deny { rules, error } => {
                 entry.detail = match error {
@@ -408,12 +418,17 @@ impl<'a, G> Guard<'a, G> {
                     None => detail("why", "a rule forbids it"),
                 };
                 entry.rules = rules;
-                Err(self.gate.refuse(Code::Denied, entry.clone()).await.into())
+                return Err(self.gate.refuse(Code::Denied, entry.clone()).await.into());
             }
-            Decision::NeedsApproval { rules, ask } => {
-                entry.rules = rules;
-                self.approved(effect, entry, &question, ask).await.map(Some)
-            }
+        };
+        // Nobody is bothered about what it does not allow.
+        if let Some(objection) = self.objection(&policy, &question, entry.effect).await {
+            entry.detail = objection.detail();
+            return Err(self.gate.refuse(objection.code, entry.clone()).await.into());
+        }
+        match ask {
+            None => Ok(None),
+            Some(ask) => self.approved(effect, entry, &question, ask).await.map(Some),
         }
     }
 

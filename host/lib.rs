@@ -12,8 +12,9 @@
 //!   [`people`]), records it in the [`audit`] log, and only then hands out the permit that functions in [`edge`] take;
 //! - [`label`] marks data, and what has touched it;
 //! - [`recorder`] stands at the import border; [`task`] names tasks and keeps their clocks; [`config`] holds what the host
-//!   takes from the machine.
+//!   takes from the machine, [`settings`] what its operator says; [`address`] tells public addresses from others.
 
+pub mod address;
 pub mod approval;
 pub mod audit;
 pub mod budget;
@@ -32,6 +33,7 @@ pub mod people;
 pub mod policy;
 pub mod recorder;
 pub mod runtime;
+pub mod settings;
 pub mod task;
 pub mod tool;
 

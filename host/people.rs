@@ -10,11 +10,11 @@
 //! then they name themselves, out of those.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 
 use serde::Deserialize;
+use toml::Spanned;
+use toml::de::DeValue;
 
-use crate::config::Home;
 use crate::manifest::{Fields, ManifestError, Source, read};
 use crate::policy::Person;
 
@@ -71,28 +71,18 @@ pub enum WhoError {
 }
 
 impl People {
-    /// Reads the home's configuration. Where there is none, nobody is known.
+    /// Reads the table `people` of the configuration.
     ///
     /// # Errors
     /// When it is not as the module's example.
-    pub fn open(home: &Home) -> Result<Self, ManifestError> {
-        if !home.dir().exists(CONFIG_FILE) {
-            return Ok(Self::default());
-        }
-        Self::of(&Source::read(home.dir(), Path::new(CONFIG_FILE), &home.path().join(CONFIG_FILE))?)
-    }
-
-    fn of(source: &Source) -> Result<Self, ManifestError> {
-        let mut fields = Fields::of_document(source, &["people"])?;
+    pub(crate) fn of<'t>(source: &'t Source, table: Spanned<DeValue<'t>>) -> Result<Self, ManifestError> {
         let mut people = BTreeMap::new();
-        if let Some((_, table)) = fields.take("people") {
-            for (key, value) in Fields::of_any(source, table)?.into_entries() {
-                let (name, span) = (key.get_ref().to_string(), value.span());
-                check(source, key.span(), &name)?;
-                let entry: Entry = read(value).map_err(|error| ManifestError::of_toml(source, span.clone(), &error))?;
-                entry.groups.iter().try_for_each(|group| check(source, span.clone(), group))?;
-                people.insert(name, entry);
-            }
+        for (key, value) in Fields::of_any(source, table)?.into_entries() {
+            let (name, span) = (key.get_ref().to_string(), value.span());
+            check(source, key.span(), &name)?;
+            let entry: Entry = read(value).map_err(|error| ManifestError::of_toml(source, span.clone(), &error))?;
+            entry.groups.iter().try_for_each(|group| check(source, span.clone(), group))?;
+            people.insert(name, entry);
         }
         Ok(Self(people))
     }
@@ -139,7 +129,9 @@ mod tests {
     use super::*;
 
     fn people(text: &str) -> Result<People, ManifestError> {
-        People::of(&Source::new("config.toml", text))
+        let source = Source::new("config.toml", text);
+        let mut fields = Fields::of_document(&source, &["people"])?;
+        fields.take("people").map_or(Ok(People::default()), |(_, table)| People::of(&source, table))
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! | `value` | attributes |
 //! | [`rules`] | reads, names and validates the rules of a folder |
 //! | [`in_force`] | the rules while a task runs |
+//! | [`point`] | a decision point beside them |
 //! | `slices` | which rules can apply to what, found once |
 //!
 //! The principal is the task, with the component and the bundle as its parents; the action is the effect; the resource is
@@ -19,6 +20,7 @@
 
 pub mod arguments;
 pub mod in_force;
+pub mod point;
 pub mod rules;
 pub mod schema;
 mod slices;
@@ -264,6 +266,12 @@ impl Policy {
         // Cedar refuses to recurse when it finds little stack left, and it measures that of the thread: on the stacks of
         // wasmtime's fibers, from which guests ask, it always finds none. So it is given one of its own.
         stacker::grow(STACK, || self.answer(question, approvals).unwrap_or_else(Decision::error))
+    }
+
+    /// The arguments of a call of a tool, as rules see them; none where there are no arguments.
+    pub fn arguments(&self, question: &Question<'_>) -> Option<Attribute> {
+        let values = question.arguments?;
+        Some(self.arguments.get(&question.resource.name)?.attribute(values))
     }
 
     fn answer(

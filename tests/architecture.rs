@@ -54,13 +54,14 @@ fn only_the_gate_makes_permits_and_only_the_runtime_makes_stores() {
 fn every_module_uses_only_what_stands_below_it() {
     // From the bottom to the top. `edge` implements the ports of capabilities, and may know them for that.
     let layers: &[&[&str]] = &[
-        &["config", "label", "lib"],
+        &["address", "config", "label", "lib"],
         &["manifest"],
         &["bundle"],
         &["grant", "task", "tool"],
         &["audit", "budget", "recorder"],
         &["policy"],
         &["approval", "people"],
+        &["settings"],
         &["gate"],
         &["engine"],
         &["capability"],

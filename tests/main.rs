@@ -22,6 +22,7 @@ mod architecture;
 mod browse;
 mod command_line;
 mod compute;
+mod decision_point;
 mod files;
 mod gate;
 mod http;

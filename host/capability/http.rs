@@ -1,13 +1,12 @@
 //! `http`: requests to listed hosts, with listed methods, for listed paths (`wasi:http/outgoing-handler`).
 //!
 //! A request is read once ([`target`]), compared with the grant's rules, and its body collected up to the rule's cap; then
-//! it is decided on, and only then is its host's name resolved, every address that it has examined ([`address`]), and a
+//! it is decided on, and only then is its host's name resolved, every address that it has examined ([`crate::address`]), and a
 //! connection opened to one that passed. Nothing of it is shared: not with another task, not with the next request. A
 //! redirect that is followed for the guest is a request of its own.
 //!
 //! | module | its part |
 //! | --- | --- |
-//! | [`address`] | which addresses are public |
 //! | [`target`] | where a request goes, in one spelling |
 //! | `headers` | whose they are |
 //! | `grant` | what manifests say |
@@ -15,7 +14,6 @@
 //! | `exchange` | one request, from the guest's words to the last byte of the response |
 //! | `interface` | the WIT interfaces on top |
 
-pub mod address;
 mod exchange;
 mod grant;
 mod headers;
@@ -38,10 +36,10 @@ use serde::{Serialize, Serializer};
 use wasmtime::component::Linker;
 use wasmtime_wasi_http::{Error, WasiBody};
 
-use self::address::{Reach, Unreachable};
 use self::target::Target as Place;
 use self::traffic::Spent;
 use super::{Capability, Compared, OpenError, Setting, Target, TaskState};
+use crate::address::{Reach, Unreachable};
 use crate::gate::{Denied, Durability, Effect, Failure, Guard, Outcome, Permit};
 use crate::label::Labels;
 use crate::policy::schema::Action;

@@ -5,8 +5,12 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 
+use bytes::Bytes;
+use http_body::{Body, Frame};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::pem::PemObject as _;
@@ -21,11 +25,8 @@ const MOST_HEADERS: usize = 100;
 /// The bytes of an answer's headers.
 const LONGEST_HEAD: usize = 64 * 1024;
 
-/// Drives a connection: it has to be polled while the connection is used.
-pub type Driver<B> = http1::Connection<TokioIo<Box<dyn Wire>>, B>;
-
 /// Bytes to and from another machine.
-pub trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
+trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
 
@@ -99,11 +100,7 @@ fn config(roots: RootCertStore) -> Result<Arc<ClientConfig>, ConnectError> {
 ///
 /// # Errors
 /// Why there is no connection.
-pub async fn open<B>(
-    address: SocketAddr,
-    tls: Option<&Arc<ClientConfig>>,
-    host: &str,
-) -> Result<(http1::SendRequest<B>, Driver<B>), ConnectError>
+pub async fn open<B>(address: SocketAddr, tls: Option<&Arc<ClientConfig>>, host: &str) -> Result<Link<B>, ConnectError>
 where
     B: http_body::Body + Send + 'static,
     B::Data: Send,
@@ -123,5 +120,61 @@ where
     };
     let mut builder = http1::Builder::new();
     builder.max_headers(MOST_HEADERS).max_buf_size(LONGEST_HEAD);
-    builder.handshake(TokioIo::new(wire)).await.map_err(|error| ConnectError::Handshake(error.to_string()))
+    let link = builder.handshake(TokioIo::new(wire)).await;
+    let (sender, driver) = link.map_err(|error| ConnectError::Handshake(error.to_string()))?;
+    Ok(Link { sender, driver: Some(Box::pin(driver)) })
+}
+
+/// What makes a connection work while it is polled: no task holds it.
+type Driver = Pin<Box<dyn Future<Output = Result<(), hyper::Error>> + Send>>;
+
+/// A connection for one request.
+pub struct Link<B> {
+    sender: http1::SendRequest<B>,
+    driver: Option<Driver>,
+}
+
+impl<B: http_body::Body + 'static> Link<B> {
+    /// Sends a request and waits for the head of the answer.
+    ///
+    /// # Errors
+    /// When the connection breaks off, or what arrives is not HTTP/1.1.
+    pub async fn send(mut self, request: http::Request<B>) -> Result<http::Response<Flowing>, hyper::Error> {
+        let mut sending = std::pin::pin!(self.sender.send_request(request));
+        let driver = &mut self.driver;
+        let head = std::future::poll_fn(|context| {
+            drive(driver, context);
+            sending.as_mut().poll(context)
+        });
+        let head = head.await?;
+        let driver = self.driver.take();
+        Ok(head.map(|body| Flowing { body, driver }))
+    }
+}
+
+/// Lets a connection work, until it is over.
+fn drive(driver: &mut Option<Driver>, context: &mut Context<'_>) {
+    if driver.as_mut().is_some_and(|driver| driver.as_mut().poll(context).is_ready()) {
+        *driver = None;
+    }
+}
+
+/// A body that arrives, with the connection that brings it.
+pub struct Flowing {
+    body: hyper::body::Incoming,
+    driver: Option<Driver>,
+}
+
+impl Body for Flowing {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let this = &mut *self;
+        drive(&mut this.driver, context);
+        Pin::new(&mut this.body).poll_frame(context)
+    }
 }

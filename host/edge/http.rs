@@ -6,18 +6,15 @@ use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
-use bytes::Bytes;
 use http::header::{self, HeaderValue};
-use http_body::{Body, Frame};
 use http_body_util::{BodyExt as _, Full};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use wasmtime_wasi_http::WasiBody;
 
 use self::decode::Decoded;
-use super::connection::{self, ConnectError, Driver, Trust};
+use super::connection::{self, ConnectError, Link, Trust};
 use crate::capability::http::target::Scheme;
 use crate::capability::http::{Answer, Arrived, Failed, Outgoing, Payload, Request, Sender};
 use crate::gate::Permit;
@@ -84,20 +81,19 @@ impl Web {
 
     async fn exchange(self, request: Request, outgoing: Outgoing) -> Result<Arrived, Failed> {
         let Outgoing { stream, connect } = outgoing;
-        let (address, mut link) =
-            timeout(connect, self.connect(&request)).await.map_err(|_| Failed::ConnectTimeout)??;
+        let (address, link) = timeout(connect, self.connect(&request)).await.map_err(|_| Failed::ConnectTimeout)??;
         let longest = request.bounds.response;
         let message = message(request, stream)?;
-        let head = link.send(message).await?;
+        let head = link.send(message).await.map_err(|error| failed(&error))?;
         let (parts, body) = head.into_parts();
         let mut headers = parts.headers;
-        let body = Flowing { body, driver: link.driver };
+        let body = body.map_err(|error| failed(&error));
         let body = Decoded::new(body, &mut headers, longest)?.boxed_unsync();
         Ok(Arrived { status: parts.status, headers, body, address })
     }
 
     /// Opens a connection to an address that the request may go to.
-    async fn connect(&self, request: &Request) -> Result<(SocketAddr, Link), Failed> {
+    async fn connect(&self, request: &Request) -> Result<(SocketAddr, Link<WasiBody>), Failed> {
         let addresses = self.addresses(request).await?;
         let tls = match request.url.scheme {
             Scheme::Http => None,
@@ -107,7 +103,7 @@ impl Web {
         for address in addresses {
             let address = SocketAddr::new(address, request.url.port);
             match connection::open(address, tls.as_ref(), &request.url.host).await {
-                Ok((sender, driver)) => return Ok((address, Link { sender, driver: Some(driver) })),
+                Ok(link) => return Ok((address, link)),
                 Err(error) => last = error.into(),
             }
         }
@@ -159,53 +155,6 @@ fn message(request: Request, stream: Option<WasiBody>) -> Result<http::Request<W
         message.headers_mut().append(name, value.clone());
     }
     Ok(message)
-}
-
-/// A connection for one request.
-struct Link {
-    sender: hyper::client::conn::http1::SendRequest<WasiBody>,
-    driver: Option<Driver<WasiBody>>,
-}
-
-impl Link {
-    /// Sends a message and waits for the head of the answer. The connection is driven from here: no task holds it.
-    async fn send(
-        &mut self,
-        message: http::Request<WasiBody>,
-    ) -> Result<http::Response<hyper::body::Incoming>, Failed> {
-        let mut sending = std::pin::pin!(self.sender.send_request(message));
-        let driver = &mut self.driver;
-        std::future::poll_fn(|context| {
-            drive(driver, context);
-            sending.as_mut().poll(context)
-        })
-        .await
-        .map_err(|error| failed(&error))
-    }
-}
-
-/// Lets a connection work, until it is over.
-fn drive(driver: &mut Option<Driver<WasiBody>>, context: &mut Context<'_>) {
-    if driver.as_mut().is_some_and(|driver| Pin::new(driver).poll(context).is_ready()) {
-        *driver = None;
-    }
-}
-
-/// A body that arrives, with the connection that brings it.
-struct Flowing {
-    body: hyper::body::Incoming,
-    driver: Option<Driver<WasiBody>>,
-}
-
-impl Body for Flowing {
-    type Data = Bytes;
-    type Error = Failed;
-
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Failed>>> {
-        let this = &mut *self;
-        drive(&mut this.driver, context);
-        Pin::new(&mut this.body).poll_frame(context).map_err(|error| failed(&error))
-    }
 }
 
 fn failed(error: &hyper::Error) -> Failed {

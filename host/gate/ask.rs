@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde::Serialize as _;
 
+use super::point::Objection;
 use super::{Code, Denied, Effect, Guard, Observer, detail};
 use crate::approval::{Answer, Binding, Claim, Desk, LONGEST_ARGUMENTS, Mode, Request};
 use crate::audit::{AuditError, Entry};
@@ -75,13 +76,17 @@ impl<G> Guard<'_, G> {
         let open = self.answered(request).await?;
         gate.rules.still().map_err(No::unapproved)?;
         let standing = self.standing();
-        match policy.decide(&Question { standing: &standing, ..question.clone() }, &groups) {
+        let question = Question { standing: &standing, ..question.clone() };
+        match policy.decide(&question, &groups) {
             Decision::Allow { rules } => entry.rules = rules,
             Decision::Deny { rules, error } => {
                 entry.rules = rules;
                 return Err(No::denied(error.unwrap_or_else(|| "it is not allowed any more".to_owned())));
             }
             Decision::NeedsApproval { .. } => return Err(No::denied("it is not allowed any more")),
+        }
+        if let Some(Objection { code, why, .. }) = self.objection(&policy, &question, entry.effect).await {
+            return Err(No { code, why });
         }
         entry.detail = detail("approval", &open.id);
         Ok(Claim { id: open.keep(), digest })

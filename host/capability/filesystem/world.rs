@@ -140,6 +140,7 @@ impl World {
             budget: Budget::new(limits),
             clock: Arc::new(Clock::start()),
             ledger: Arc::clone(&log) as Arc<dyn Ledger>,
+            point: None,
             desk: Arc::new(crate::approval::Closed),
             approvals: Mode::Deny,
             observer: Arc::new(Nobody),

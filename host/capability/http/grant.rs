@@ -9,9 +9,9 @@ use serde::de::{Deserializer, Error as _};
 use serde::{Deserialize, Serialize};
 use url::Host;
 
-use super::address::Reach;
 use super::target::{self, Scheme, Target};
 use super::traffic::Allowance;
+use crate::address::Reach;
 use crate::capability::{Compared, Standing};
 use crate::label::Labels;
 use crate::manifest::{ByteSize, HumanDuration, reject};

@@ -1,0 +1,147 @@
+//! Asks a decision point over HTTP (`OpenID` AuthZEN Authorization API 1.0), on a connection for each question.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::StatusCode;
+use http::header;
+use http_body_util::{BodyExt as _, Full, Limited};
+use serde_json::Value;
+
+use super::connection::{self, Trust};
+use super::http::{Resolve, SystemResolver};
+use crate::policy::point::{Answer, Point, PointError, Setting, Verdict};
+
+/// The longest answer, in bytes.
+const LONGEST_ANSWER: usize = 64 * 1024;
+/// The longest reason that is kept, in bytes.
+const LONGEST_REASON: usize = 1024;
+
+/// A decision point that is asked over HTTP.
+pub struct DecisionPoint {
+    setting: Arc<Setting>,
+    resolver: Arc<dyn Resolve>,
+    trust: Trust,
+}
+
+impl DecisionPoint {
+    /// The one that the configuration names.
+    pub fn new(setting: Setting) -> Self {
+        Self { setting: Arc::new(setting), resolver: Arc::<SystemResolver>::default(), trust: Trust::default() }
+    }
+}
+
+impl Point for DecisionPoint {
+    fn evaluate(&self, id: String, asked: Value) -> Answer {
+        let (setting, resolver, trust) = (Arc::clone(&self.setting), Arc::clone(&self.resolver), self.trust.clone());
+        Box::pin(async move {
+            let answered = exchange(&setting, &*resolver, &trust, &id, &asked);
+            match tokio::time::timeout(setting.timeout.duration(), answered).await {
+                Ok(verdict) => verdict,
+                Err(_) => Err(PointError("it took too long".to_owned())),
+            }
+        })
+    }
+}
+
+fn failed(error: impl std::fmt::Display) -> PointError {
+    PointError(error.to_string())
+}
+
+async fn exchange(
+    setting: &Setting,
+    resolver: &dyn Resolve,
+    trust: &Trust,
+    id: &str,
+    asked: &Value,
+) -> Result<Verdict, PointError> {
+    let url = setting.url.url();
+    let host = url.host_str().unwrap_or_default();
+    let port = url.port_or_known_default().unwrap_or_default();
+    let tls = if url.scheme() == "https" { Some(trust.of(setting.ca.as_deref()).await.map_err(failed)?) } else { None };
+    let found = match host.trim_matches(['[', ']']).parse::<IpAddr>() {
+        Ok(address) => vec![address],
+        Err(_) => resolver.resolve(host).await.map_err(failed)?,
+    };
+    let mut last = PointError("its name leads nowhere".to_owned());
+    for address in found {
+        let address = match &setting.addresses {
+            Some(reach) => reach.check(address).map_err(failed)?,
+            None => address,
+        };
+        match connection::open(SocketAddr::new(address, port), tls.as_ref(), host).await {
+            Ok(link) => {
+                let response = link.send(message(setting, id, asked)?).await.map_err(failed)?;
+                if response.status() != StatusCode::OK {
+                    return Err(PointError(format!("its answer has the status {}", response.status().as_u16())));
+                }
+                let body = Limited::new(response.into_body(), LONGEST_ANSWER).collect().await.map_err(failed)?;
+                return verdict(&body.to_bytes());
+            }
+            Err(error) => last = failed(error),
+        }
+    }
+    Err(last)
+}
+
+/// The question on the wire.
+fn message(setting: &Setting, id: &str, asked: &Value) -> Result<http::Request<Full<Bytes>>, PointError> {
+    let url = setting.url.url();
+    let host = url.host_str().unwrap_or_default();
+    let authority = url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+    let path = url.query().map_or_else(|| url.path().to_owned(), |query| format!("{}?{query}", url.path()));
+    let body = serde_json::to_vec(asked).map_err(failed)?;
+    http::Request::post(path)
+        .header(header::HOST, authority)
+        .header(header::CONNECTION, "close")
+        .header(header::CONTENT_TYPE, "application/json")
+        .header(header::ACCEPT, "application/json")
+        .header("x-request-id", id)
+        .body(Full::new(body.into()))
+        .map_err(failed)
+}
+
+/// What an answer says (AuthZEN, section 6.2). Whatever is not exactly a decision is none.
+fn verdict(body: &[u8]) -> Result<Verdict, PointError> {
+    let answer: Value = serde_json::from_slice(body).map_err(|_| PointError("its answer is no JSON".to_owned()))?;
+    let Some(allowed) = answer.get("decision").and_then(Value::as_bool) else {
+        return Err(PointError("its answer has no `decision` that is true or false".to_owned()));
+    };
+    let reason = answer.get("context").filter(|context| !context.is_null()).map(|context| {
+        let mut reason = context.to_string();
+        while reason.len() > LONGEST_REASON {
+            reason.pop();
+        }
+        reason
+    });
+    Ok(Verdict { allowed, reason })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_decision_is_one() {
+        let read = |text: &str| verdict(text.as_bytes());
+        assert_eq!(read(r#"{"decision": true}"#), Ok(Verdict { allowed: true, reason: None }));
+        let denied = read(r#"{"decision": false, "context": {"reason_admin": {"en": "no"}}}"#).unwrap();
+        assert_eq!((denied.allowed, denied.reason.as_deref()), (false, Some(r#"{"reason_admin":{"en":"no"}}"#)));
+        for odd in [
+            "",
+            "true",
+            "[true]",
+            "{}",
+            r#"{"decision": "true"}"#,
+            r#"{"decision": 1}"#,
+            r#"{"decision": null}"#,
+            r#"{"Decision": true}"#,
+            r#"{"decision": true} x"#,
+        ] {
+            assert!(read(odd).is_err(), "{odd}");
+        }
+        let long = format!(r#"{{"decision": false, "context": {{"reason": "{}"}}}}"#, "ä".repeat(2000));
+        assert!(read(&long).unwrap().reason.unwrap().len() <= LONGEST_REASON);
+    }
+}

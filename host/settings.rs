@@ -1,0 +1,84 @@
+//! The host's own configuration: `config.toml` in the home folder.
+
+use std::path::Path;
+
+use crate::config::Home;
+use crate::manifest::{Fields, ManifestError, Source};
+use crate::people::People;
+use crate::policy::point::Setting;
+
+/// The file in the home folder.
+pub use crate::people::CONFIG_FILE;
+
+/// What the configuration says.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// `[people.NAME]`: who may answer.
+    pub people: People,
+    /// `[decision-point]`: who else decides.
+    pub point: Option<Setting>,
+}
+
+impl Settings {
+    /// Reads a home's configuration. Where there is none, nobody is known and nobody else decides.
+    ///
+    /// # Errors
+    /// When it holds what nothing reads, or something cannot be read.
+    pub fn open(home: &Home) -> Result<Self, ManifestError> {
+        if !home.dir().exists(CONFIG_FILE) {
+            return Ok(Self::default());
+        }
+        let source = Source::read(home.dir(), Path::new(CONFIG_FILE), &home.path().join(CONFIG_FILE))?;
+        let mut settings = Self::of(&source)?;
+        if let Some(ca) = settings.point.as_mut().and_then(|point| point.ca.as_mut()) {
+            *ca = home.path().join(&*ca);
+        }
+        Ok(settings)
+    }
+
+    fn of(source: &Source) -> Result<Self, ManifestError> {
+        let mut fields = Fields::of_document(source, &["people", "decision-point"])?;
+        let people = fields.take("people").map(|(_, table)| People::of(source, table)).transpose()?;
+        let point = fields.read("decision-point")?.map(toml::Spanned::into_inner);
+        Ok(Self { people: people.unwrap_or_default(), point })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(text: &str) -> Result<Settings, ManifestError> {
+        Settings::of(&Source::new(CONFIG_FILE, text))
+    }
+
+    #[test]
+    fn a_decision_point_is_read_strictly() {
+        let read = settings("[decision-point]\nurl = \"http://localhost:8181/access/v1/evaluation\"\n").unwrap();
+        let point = read.point.unwrap();
+        assert_eq!(
+            (point.url.as_str(), point.timeout.duration().as_millis()),
+            ("http://localhost:8181/access/v1/evaluation", 1000)
+        );
+        for odd in [
+            "url = \"localhost:8181\"",
+            "url = \"ftp://localhost/\"",
+            "url = \"https://user@localhost/\"",
+            "url = \"https://localhost/#x\"",
+            "url = \"https://localhost/\"\ntimeout = \"soon\"",
+            "url = \"https://localhost/\"\naddresses = []",
+            "url = \"https://localhost/\"\nmode = \"open\"",
+            "timeout = \"1s\"",
+        ] {
+            assert!(settings(&format!("[decision-point]\n{odd}\n")).is_err(), "{odd}");
+        }
+    }
+
+    #[test]
+    fn what_nothing_reads_is_a_mistake() {
+        for text in ["[poeple]", "people = 1", "[decision]"] {
+            assert!(settings(text).is_err(), "{text}");
+        }
+        assert!(settings("").is_ok());
+    }
+}

@@ -1,0 +1,195 @@
+//! A decision point of the operator's own: it can forbid what the rules allow, never the other way, and no answer is a no.
+
+use std::io::Write as _;
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::support::{Running, Scene};
+use super::wire::{Arrived, Wire, text};
+
+const START: &str = "@id(\"all\") permit (principal, action, resource);\n";
+
+/// A scene whose tool may keep values, and that asks a decision point.
+fn scene(point: &str) -> Scene {
+    let grant = "[agent]\ntools = [\"keeper\"]\n[tools.keeper]\nstate = { namespace = \"notes\" }\n";
+    let scene = Scene::with_tools(&[("keeper", "probe-state")], grant);
+    scene.write("home/config.toml", format!("[decision-point]\n{point}\n").as_bytes());
+    scene
+}
+
+fn at(wire: &Wire) -> String {
+    format!("url = \"http://127.0.0.1:{}/access/v1/evaluation\"", wire.port)
+}
+
+fn answer(decision: &Value) -> Vec<u8> {
+    text(&decision.to_string())
+}
+
+fn asked(arrived: &Arrived) -> Value {
+    serde_json::from_slice(&arrived.body).unwrap()
+}
+
+/// What becomes of keeping a value; whether it was kept.
+fn keep(scene: &Scene) -> (Value, bool) {
+    let arguments = json!({ "bucket": "", "key": "k", "value": "v" });
+    let report = scene.run(&json!({ "calls": [{ "tool": "keeper.set", "arguments": arguments }] }));
+    let database = rusqlite::Connection::open(scene.path("home/ambit.db")).unwrap();
+    let kept: i64 = database.query_row("SELECT count(*) FROM state", [], |row| row.get(0)).unwrap();
+    (report["output"][0].clone(), kept > 0)
+}
+
+/// A point that allows all but changes of state, and says why.
+fn cautious() -> Wire {
+    Wire::answering(|request, stream| {
+        let allowed = asked(request)["action"]["name"] != "state.write";
+        let reason = if allowed { Value::Null } else { json!({ "reason_admin": { "en": "the vault is closed" } }) };
+        stream.write_all(&answer(&json!({ "decision": allowed, "context": reason })))
+    })
+}
+
+#[test]
+fn it_is_asked_in_the_words_of_authzen_with_typed_arguments() {
+    let wire = Wire::answering(|_, stream| stream.write_all(&answer(&json!({ "decision": true }))));
+    let scene = scene(&at(&wire));
+    assert!(keep(&scene).1);
+    let arrived = wire.arrived();
+    let [call, write] = &arrived[..] else { panic!("{arrived:?}") };
+    assert_eq!(call.line(), "POST /access/v1/evaluation");
+    for (name, value) in [("content-type", "application/json"), ("accept", "application/json")] {
+        assert_eq!(call.header(name), [value]);
+    }
+    assert_ne!(call.header("x-request-id"), write.header("x-request-id"));
+    let (call, write) = (asked(call), asked(write));
+    assert_eq!(call["subject"]["type"], "task");
+    assert_eq!((&call["action"]["name"], &call["resource"]["id"]), (&json!("tools.call"), &json!("keeper.set")));
+    assert_eq!(call["context"]["args"], json!({ "bucket": "", "key": "k", "value": "v" }), "{call}");
+    assert_eq!(call["resource"]["properties"], json!({ "tool": "keeper", "function": "set" }));
+    let subject = &write["subject"]["properties"];
+    assert_eq!((&subject["component"], &subject["depth"]), (&json!("keeper"), &json!(1)), "{write}");
+    assert_eq!((&subject["labels"], &subject["usage"]["tool_calls"]), (&json!([]), &json!(1)));
+    assert_eq!(write["resource"], json!({ "type": "Namespace", "id": "notes", "properties": {} }));
+    assert_eq!(write["context"], json!({ "operation": "set", "key": "k", "bytes": 1 }));
+}
+
+#[test]
+fn what_it_forbids_does_not_happen_and_why_is_for_the_operator() {
+    let wire = cautious();
+    let scene = scene(&at(&wire));
+    let (heard, kept) = keep(&scene);
+    assert!(!kept && heard["error"].is_string(), "{heard}");
+    assert!(!heard.to_string().contains("vault"), "{heard}");
+    let [refusal] = &scene.records_of("refusal", "state.write")[..] else { panic!() };
+    assert_eq!(refusal["code"], "denied");
+    assert!(refusal["detail"].as_str().unwrap().contains("the vault is closed"), "{refusal}");
+    assert!(scene.records_of("intent", "state.write").is_empty());
+    // What the rules forbid it is not even asked about.
+    let before = wire.connections();
+    scene.rules("@id(\"none\") permit (principal, action, resource) when { principal.depth > 7 };");
+    keep(&scene);
+    assert_eq!(wire.connections(), before);
+    // Where none is configured, the rules decide alone.
+    scene.rules(START);
+    scene.write("home/config.toml", b"");
+    assert!(keep(&scene).1);
+    assert_eq!(wire.connections(), before);
+}
+
+#[test]
+fn no_proper_answer_is_a_no() {
+    type Answers = fn(&Arrived, &mut TcpStream) -> std::io::Result<()>;
+    let silent: Answers = |_, _| {
+        std::thread::sleep(Duration::from_secs(5));
+        Ok(())
+    };
+    let slow: Answers = |_, stream| {
+        stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n")?;
+        loop {
+            stream.write_all(b" ")?;
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    let cases: [(&str, Answers); 9] = [
+        ("took too long", silent),
+        ("took too long", slow),
+        ("status 500", |_, stream| {
+            stream.write_all(b"HTTP/1.1 500 No\r\ncontent-length: 18\r\n\r\n{\"decision\": true}")
+        }),
+        ("status 302", |_, stream| {
+            stream.write_all(b"HTTP/1.1 302 There\r\nlocation: /yes\r\ncontent-length: 0\r\n\r\n")
+        }),
+        ("no JSON", |_, stream| stream.write_all(&text("yes"))),
+        ("true or false", |_, stream| stream.write_all(&answer(&json!({ "decision": "true" })))),
+        ("true or false", |_, stream| stream.write_all(&answer(&json!({})))),
+        ("length limit", |_, stream| {
+            stream.write_all(&answer(&json!({ "decision": true, "context": { "x": "y".repeat(70_000) } })))
+        }),
+        ("gave no answer", |_, _| Ok(())),
+    ];
+    for (why, answers) in cases {
+        let wire = Wire::answering(answers);
+        let scene = scene(&format!("{}\ntimeout = \"200ms\"", at(&wire)));
+        let (heard, kept) = keep(&scene);
+        assert!(!kept, "{why}: {heard}");
+        assert_eq!(heard["code"], "RefusalCode::Unavailable", "{why}: {heard}");
+        let [refusal] = &scene.records_of("refusal", "tools.call")[..] else { panic!("{why}") };
+        assert!(refusal["detail"].as_str().unwrap().contains(why), "{why}: {refusal}");
+    }
+    // Nobody is there; or it is somewhere else than the configuration says.
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let scene = scene(&format!("url = \"http://127.0.0.1:{closed}/\""));
+    assert!(!keep(&scene).1);
+    let wire = cautious();
+    scene
+        .write("home/config.toml", format!("[decision-point]\n{}\naddresses = [\"10.0.0.1\"]\n", at(&wire)).as_bytes());
+    assert!(!keep(&scene).1);
+    assert_eq!(wire.connections(), 0);
+}
+
+#[test]
+fn people_are_asked_only_about_what_it_allows_and_it_is_asked_again_after_them() {
+    let allows = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&allows);
+    let wire = Wire::answering(move |request, stream| {
+        let allowed = told.load(Ordering::SeqCst) || asked(request)["action"]["name"] == "tools.call";
+        stream.write_all(&answer(&json!({ "decision": allowed })))
+    });
+    let scene = scene("");
+    let uid = std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(scene.path("home")).unwrap());
+    let config = format!("[people.maria]\nuid = {uid}\ngroups = [\"ops\"]\n[decision-point]\n{}\n", at(&wire));
+    scene.write("home/config.toml", config.as_bytes());
+    scene.rules(&format!(
+        "{START}@id(\"ask\") @approval(\"ops\") forbid (principal, action == Ambit::Action::\"state.write\", resource) \
+         unless {{ context.approvals.contains(\"ops\") }};"
+    ));
+    let calls = json!({ "calls": [{ "tool": "keeper.set", "arguments": { "bucket": "", "key": "k", "value": "v" } }] });
+    let run = [
+        "--format",
+        "json",
+        "run",
+        "bundle",
+        "--policy",
+        "policy",
+        "--approvals",
+        "wait",
+        "--input",
+        &calls.to_string(),
+    ];
+    let answer = scene.ambit(&run);
+    assert!(answer.json()["output"][0]["error"].is_string(), "{answer:?}");
+    assert!(scene.records_of("ask", "state.write").is_empty());
+    // It allows, so that maria is asked; when she has answered it allows no more.
+    for (afterwards, kept) in [(false, false), (true, true)] {
+        allows.store(true, Ordering::SeqCst);
+        let running = Running::start(&mut scene.command(&run));
+        let id = running.question();
+        allows.store(afterwards, Ordering::SeqCst);
+        let given = scene.ambit(&["approvals", "approve", &id]);
+        assert_eq!(given.code, 0, "{given:?}");
+        let report = running.end().json();
+        assert_eq!(report["output"][0]["error"].is_null(), kept, "{report}");
+    }
+}
