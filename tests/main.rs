@@ -22,6 +22,7 @@ mod architecture;
 mod command_line;
 mod compute;
 mod files;
+mod foreign;
 mod gate;
 mod http;
 mod isolation;

@@ -14,7 +14,8 @@ mod bindings {
 use bindings::exports::ambit_examples::probe_http::probe_http::{Answer, Ask, Guest};
 use bindings::wasi::http::outgoing_handler::handle;
 use bindings::wasi::http::types::{
-    Fields, FutureIncomingResponse, HeaderError, IncomingBody, Method, OutgoingBody, OutgoingRequest, RequestOptions, Scheme,
+    Fields, FutureIncomingResponse, HeaderError, IncomingBody, Method, OutgoingBody, OutgoingRequest, RequestOptions,
+    Scheme,
 };
 use bindings::wasi::io::streams::{OutputStream, StreamError};
 
@@ -103,7 +104,8 @@ fn wait(response: &FutureIncomingResponse, ask: &Ask) -> Tried<Answer> {
     let response = response.map_err(|error| format!("{error:?}"))?;
     let status = response.status();
     let headers = response.headers().entries();
-    let headers = headers.into_iter().map(|(name, value)| (name, String::from_utf8_lossy(&value).into_owned())).collect();
+    let headers =
+        headers.into_iter().map(|(name, value)| (name, String::from_utf8_lossy(&value).into_owned())).collect();
     let body = response.consume().map_err(|()| "no body".to_owned())?;
     let (body, length) = read(&body, u64::from(ask.reads.unwrap_or(u32::MAX)))?;
     Ok(Answer { status, headers, body, length })
