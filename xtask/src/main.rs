@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `setup` | makes rustc able to build for `wasm32-wasip2` |
 //! | `guests` | builds guest-examples/ and puts each bundle's components into its folder |
+//! | `foreign` | builds the guests in Python, and fetches the one that somebody else built |
 //! | `demo` | the main job and its two hostile twins, from nothing to a verified audit log |
 //! | `test` | every check, in the order in which they are likely to fail |
 //!
@@ -17,6 +18,7 @@
 
 mod demo;
 mod failure;
+mod foreign;
 mod guests;
 mod setup;
 mod steps;
@@ -35,6 +37,7 @@ usage: cargo xtask COMMAND
 
   setup          make rustc able to build for wasm32-wasip2
   guests         build guest-examples/ and put each bundle's components into its folder
+  foreign        build the guests in Python, and fetch the one that somebody else built
   demo           run the main job and its two hostile twins
   test [--real]  run every check; with --real those against real servers as well";
 
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
             setup::wasm_target(steps, workspace)?;
             guests::build(steps, workspace).map(drop)
         },
+        ["foreign"] => foreign::build,
         ["demo"] => demo::run,
         ["test"] => |steps: &mut Steps, workspace: &Workspace| test::run(steps, workspace, false),
         ["test", "--real"] => |steps: &mut Steps, workspace: &Workspace| test::run(steps, workspace, true),
