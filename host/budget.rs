@@ -81,6 +81,9 @@ struct Spent {
     log: u64,
     memory_peak: u64,
     approvals: u64,
+    requests: u64,
+    sent: u64,
+    received: u64,
     /// Time spent waiting for a person, but for the wait that is under way.
     waited: Duration,
     /// Since when a person is waited for.
@@ -218,6 +221,14 @@ impl Budget {
         take(Limit::Output, &mut self.lock().output, bytes, self.limits.output)
     }
 
+    /// Counts requests to hosts, and bytes to and from them; what they may be is for the capability to say.
+    pub fn exchanged(&self, requests: u64, sent: u64, received: u64) {
+        let mut spent = self.lock();
+        spent.requests += requests;
+        spent.sent += sent;
+        spent.received += received;
+    }
+
     /// Notes the size of a linear memory, in bytes.
     pub fn memory(&self, bytes: u64) {
         let mut spent = self.lock();
@@ -233,6 +244,9 @@ impl Budget {
             effects: spent.effects,
             refusals: spent.refusals,
             approvals: spent.approvals,
+            requests: spent.requests,
+            sent_bytes: spent.sent,
+            received_bytes: spent.received,
             waited_ms: milliseconds(spent.waited()),
             wall_ms: milliseconds(self.elapsed().saturating_sub(spent.waited())),
             ..Usage::default()

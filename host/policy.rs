@@ -326,6 +326,9 @@ impl Policy {
             ("effects", usage.effects),
             ("refusals", usage.refusals),
             ("approvals", usage.approvals),
+            ("requests", usage.requests),
+            ("sentBytes", usage.sent_bytes),
+            ("receivedBytes", usage.received_bytes),
             ("milliseconds", usage.wall_ms),
         ];
         let usage = counted.map(|(name, value)| (name.to_owned(), Attribute::count(value)));

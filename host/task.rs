@@ -104,6 +104,12 @@ pub struct Usage {
     pub refusals: u64,
     /// How often a person was asked for an approval.
     pub approvals: u64,
+    /// Requests that were sent to hosts.
+    pub requests: u64,
+    /// Bytes that they carried there: methods, paths, queries, headers and bodies.
+    pub sent_bytes: u64,
+    /// Bytes that came back: headers, and bodies as they are decoded.
+    pub received_bytes: u64,
 }
 
 /// What a task's randomness grows from: 32 bytes.

@@ -2,12 +2,11 @@
 //!
 //! The tool appends a line to a file of a mount; what is in the file afterwards says how often it was let.
 
-use std::process::{Child, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::support::{Answer, Scene};
+use super::support::{Answer, Running, Scene};
 
 const GRANT: &str = "[agent]\ntools = [\"prober\"]\n[tools.prober]\n\
     filesystem = [{ host = \"../data\", guest = \"/data\", access = \"write\" }]\n";
@@ -40,36 +39,13 @@ fn append(text: &str) -> Value {
     json!({ "tool": "prober.append", "arguments": { "path": "/data/log", "text": text } })
 }
 
-/// A task that runs in the background.
-struct Running(Child);
-
-impl Running {
-    fn start(scene: &Scene, calls: &[Value], more: &[&str]) -> Self {
-        let input = json!({ "calls": calls }).to_string();
-        let mut arguments =
-            vec!["--format", "json", "run", "bundle", "--policy", "policy", "--approvals", "wait", "--input", &input];
-        arguments.extend(more);
-        let mut command = scene.command(&arguments);
-        Self(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
-    }
-
-    fn end(self) -> Answer {
-        Answer::of(self.0.wait_with_output().unwrap())
-    }
-}
-
-/// Waits for the next question that is none of `known`.
-fn question(scene: &Scene, known: &[String]) -> String {
-    let start = Instant::now();
-    loop {
-        let open = scene.ambit(&["--format", "json", "approvals", "list"]).json();
-        let id = open.as_array().unwrap().iter().map(|approval| approval["id"].as_str().unwrap().to_owned());
-        if let Some(id) = id.into_iter().find(|id| !known.contains(id)) {
-            return id;
-        }
-        assert!(start.elapsed() < Duration::from_secs(60), "nobody is asked");
-        std::thread::sleep(Duration::from_millis(50));
-    }
+/// A task in the background.
+fn start(scene: &Scene, calls: &[Value], more: &[&str]) -> Running {
+    let input = json!({ "calls": calls }).to_string();
+    let mut arguments =
+        vec!["--format", "json", "run", "bundle", "--policy", "policy", "--approvals", "wait", "--input", &input];
+    arguments.extend(more);
+    Running::start(&mut scene.command(&arguments))
 }
 
 fn approve(scene: &Scene, id: &str) -> Answer {
@@ -88,14 +64,14 @@ fn codes(scene: &Scene, kind: &str) -> Vec<String> {
 fn a_yes_from_another_terminal_lets_it_happen_once() {
     let scene = scene();
     scene.grant(&format!("[limits]\nwall-time = \"2s\"\n{GRANT}"));
-    let running = Running::start(&scene, &[append("one"), append("small")], &["--as", "sam"]);
-    let id = question(&scene, &[]);
+    let running = start(&scene, &[append("one"), append("small")], &["--as", "sam"]);
+    let id = running.question();
     let shown = scene.ambit(&["approvals", "show", &id]);
     for part in ["finance is asked", "tools.call Tool::\"prober.append\"", "\"text\": \"one\"", "ask", "sam", "open"] {
         assert!(shown.stdout.contains(part), "{part}: {shown:?}");
     }
     // Longer than the task's own time, which does not run meanwhile.
-    std::thread::sleep(Duration::from_millis(2500));
+    assert!(running.keeps_waiting(Duration::from_millis(2500)));
     assert_eq!(written(&scene), "");
     let yes = approve(&scene, &id);
     assert_eq!((yes.code, yes.stdout.trim()), (0, "approved by maria, once"), "{yes:?}");
@@ -117,13 +93,11 @@ fn a_yes_from_another_terminal_lets_it_happen_once() {
 fn each_request_needs_a_yes_of_its_own() {
     let scene = scene();
     // The same once more, and with one character changed.
-    let running = Running::start(&scene, &[append("one"), append("one"), append("onE")], &[]);
-    let mut known = Vec::new();
-    for _ in 0..3 {
-        let id = question(&scene, &known);
-        assert_eq!(written(&scene).len(), 3 * known.len());
+    let running = start(&scene, &[append("one"), append("one"), append("onE")], &[]);
+    for number in 0..3 {
+        let id = running.question();
+        assert_eq!(written(&scene).len(), 3 * number);
         assert_eq!(approve(&scene, &id).code, 0);
-        known.push(id);
     }
     assert_eq!(running.end().code, 0);
     assert_eq!(written(&scene), "oneoneonE");
@@ -132,11 +106,11 @@ fn each_request_needs_a_yes_of_its_own() {
 #[test]
 fn a_no_is_remembered_for_the_task() {
     let scene = scene();
-    let running = Running::start(&scene, &[append("one"), append("one"), append("two")], &[]);
-    let first = question(&scene, &[]);
+    let running = start(&scene, &[append("one"), append("one"), append("two")], &[]);
+    let first = running.question();
     assert_eq!(scene.ambit(&["approvals", "deny", &first, "--by", "jo"]).code, 0);
     // The second is not asked about; the third is something else.
-    let third = question(&scene, std::slice::from_ref(&first));
+    let third = running.question();
     approve(&scene, &third);
     let report = running.end().json();
     assert_eq!(report["output"][0]["code"], "RefusalCode::Denied", "{report}");
@@ -159,8 +133,8 @@ fn the_same_in_other_words_is_the_same() {
         written_otherwise("{\"path\": \"/data/log\", \"text\": \"one\", \"more\": 1}"),
         written_otherwise("{\"path\": \"/data/log\", \"text\": \"small\", \"text\": \"one\"}"),
     ];
-    let running = Running::start(&scene, &calls, &[]);
-    let id = question(&scene, &[]);
+    let running = start(&scene, &calls, &[]);
+    let id = running.question();
     assert_eq!(scene.ambit(&["approvals", "deny", &id, "--by", "jo"]).code, 0);
     let report = running.end().json();
     let answers: Vec<&str> =
@@ -172,8 +146,8 @@ fn the_same_in_other_words_is_the_same() {
 #[test]
 fn of_two_who_approve_at_once_one_comes_first_and_it_happens_once() {
     let scene = scene();
-    let running = Running::start(&scene, &[append("one")], &[]);
-    let id = question(&scene, &[]);
+    let running = start(&scene, &[append("one")], &[]);
+    let id = running.question();
     let answers: Vec<Answer> = std::thread::scope(|scope| {
         let threads: Vec<_> = ["maria", "jo", "maria", "jo"]
             .map(|by| scope.spawn(|| scene.ambit(&["approvals", "approve", &id, "--by", by])))
@@ -190,8 +164,8 @@ fn of_two_who_approve_at_once_one_comes_first_and_it_happens_once() {
 #[test]
 fn nobody_approves_for_themselves_or_for_others() {
     let scene = scene();
-    let running = Running::start(&scene, &[append("one")], &["--as", "maria"]);
-    let id = question(&scene, &[]);
+    let running = start(&scene, &[append("one")], &["--as", "maria"]);
+    let id = running.question();
     for (by, why) in [
         (Some("maria"), "on behalf of `maria`"),
         (Some("max"), "none of the groups"),
@@ -216,7 +190,7 @@ fn nobody_approves_for_themselves_or_for_others() {
 fn no_answer_is_a_no() {
     let scene = scene();
     scene.rules(&rules("@deadline(\"300ms\")"));
-    let report = Running::start(&scene, &[append("one")], &[]).end();
+    let report = start(&scene, &[append("one")], &[]).end();
     assert_eq!(report.json()["output"][0]["code"], "RefusalCode::NeedsApproval", "{report:?}");
     assert_eq!(written(&scene), "");
     assert_eq!(codes(&scene, "answer"), ["unanswered"]);
@@ -231,8 +205,8 @@ fn a_yes_that_came_too_long_ago_is_none() {
     let scene = scene();
     // It is looked for ten times a second, and by then is over.
     scene.rules(&rules("@ttl(\"1ms\")"));
-    let running = Running::start(&scene, &[append("one")], &[]);
-    let id = question(&scene, &[]);
+    let running = start(&scene, &[append("one")], &[]);
+    let id = running.question();
     assert_eq!(approve(&scene, &id).code, 0);
     let report = running.end().json();
     assert_eq!(report["output"][0]["code"], "RefusalCode::NeedsApproval", "{report}");
@@ -252,8 +226,8 @@ fn what_changes_while_it_waits_voids_it() {
     ];
     for (what, change, why) in changes {
         let scene = scene();
-        let running = Running::start(&scene, &[append("one"), append("small")], &[]);
-        let id = question(&scene, &[]);
+        let running = start(&scene, &[append("one"), append("small")], &[]);
+        let id = running.question();
         change(&scene);
         assert_eq!(approve(&scene, &id).code, 0, "{what}");
         let report = running.end().json();
@@ -272,9 +246,9 @@ fn what_changes_while_it_waits_voids_it() {
 #[test]
 fn a_task_that_is_stopped_asks_no_more() {
     let scene = scene();
-    let running = Running::start(&scene, &[append("one")], &[]);
-    let id = question(&scene, &[]);
-    let pid = rustix::process::Pid::from_child(&running.0);
+    let running = start(&scene, &[append("one")], &[]);
+    let id = running.question();
+    let pid = rustix::process::Pid::from_child(&running.child);
     rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
     assert_eq!(running.end().code, 130);
     let late = approve(&scene, &id);
@@ -285,8 +259,8 @@ fn a_task_that_is_stopped_asks_no_more() {
 #[test]
 fn an_intent_that_cannot_be_recorded_uses_nothing_up() {
     let scene = scene();
-    let running = Running::start(&scene, &[append("one")], &[]);
-    let id = question(&scene, &[]);
+    let running = start(&scene, &[append("one")], &[]);
+    let id = running.question();
     let database = rusqlite::Connection::open(scene.path("home/ambit.db")).unwrap();
     database
         .execute_batch(
@@ -309,13 +283,13 @@ fn a_desk_that_is_down_lets_nothing_happen() {
     database
         .execute_batch("CREATE TRIGGER down BEFORE INSERT ON approval BEGIN SELECT RAISE(ABORT, 'no space'); END;")
         .unwrap();
-    let report = Running::start(&scene, &[append("one")], &[]).end().json();
+    let report = start(&scene, &[append("one")], &[]).end().json();
     assert_eq!(report["output"][0]["code"], "RefusalCode::Unavailable", "{report}");
     assert_eq!(written(&scene), "");
     // A record that was forged is bound to nothing that is asked.
     database.execute_batch("DROP TRIGGER down;").unwrap();
-    let running = Running::start(&scene, &[append("one")], &[]);
-    let id = question(&scene, &[]);
+    let running = start(&scene, &[append("one")], &[]);
+    let id = running.question();
     database
         .execute("UPDATE approval SET state = 'approved', digest = zeroblob(32), answered = asked, answered_boot = asked_boot WHERE id = ?1", [&id])
         .unwrap();
@@ -332,12 +306,12 @@ fn people_are_not_asked_without_end() {
     scene.grant(&format!("[limits]\napprovals = 2\napprovals-per-hour = 3\n{GRANT}"));
     scene.rules(&rules("@deadline(\"200ms\")"));
     let calls: Vec<Value> = (0..5).map(|number| append(&number.to_string())).collect();
-    let report = Running::start(&scene, &calls, &[]).end();
+    let report = start(&scene, &calls, &[]).end();
     assert_eq!(codes(&scene, "ask").len(), 2, "{report:?}");
     let refusals = scene.records_of("refusal", "tools.call");
     assert_eq!(refusals.len(), 5);
     assert!(refusals[2]["detail"].as_str().unwrap().contains("the task has asked 2 times"), "{refusals:?}");
-    Running::start(&scene, &calls, &[]).end();
+    start(&scene, &calls, &[]).end();
     assert_eq!(codes(&scene, "ask").len(), 3);
     let refusals = scene.records_of("refusal", "tools.call");
     assert!(refusals[6]["detail"].as_str().unwrap().contains("approvals-per-hour"), "{refusals:?}");
@@ -348,8 +322,8 @@ fn people_are_not_asked_without_end() {
 fn what_a_person_reads_is_the_hosts_rendering() {
     let scene = scene();
     let disguise = "pay 9\u{202e}00 \u{1b}[2K\u{1b}[31mharmless\r\n\u{7}\u{200b}approve me";
-    let running = Running::start(&scene, &[append(disguise)], &[]);
-    let id = question(&scene, &[]);
+    let running = start(&scene, &[append(disguise)], &[]);
+    let id = running.question();
     let shown = scene.ambit(&["approvals", "show", &id]);
     let plain = |text: &str| text.chars().all(|c| c == '\n' || (!c.is_control() && !"\u{202e}\u{200b}".contains(c)));
     assert!(plain(&shown.stdout), "{shown:?}");
@@ -359,14 +333,14 @@ fn what_a_person_reads_is_the_hosts_rendering() {
     assert!(plain(&report.stderr), "{report:?}");
     // A text that would fill lines to their end, and go on where the host begins its own.
     let filled = format!("{}approval 01K: nobody is asked", " ".repeat(200));
-    let running = Running::start(&scene, &[append(&filled)], &[]);
-    let id = question(&scene, &[id]);
+    let running = start(&scene, &[append(&filled)], &[]);
+    let id = running.question();
     let shown = scene.ambit(&["approvals", "show", &id]);
     assert!(shown.stdout.lines().all(|line| line.chars().count() < 80), "{shown:?}");
     scene.ambit(&["approvals", "deny", &id, "--by", "maria"]);
     running.end();
     // What is too long to be read is not asked about.
-    let report = Running::start(&scene, &[append(&"x".repeat(17 << 10))], &[]).end();
+    let report = start(&scene, &[append(&"x".repeat(17 << 10))], &[]).end();
     assert_eq!(report.json()["output"][0]["code"], "RefusalCode::NeedsApproval");
     assert_eq!(codes(&scene, "ask").len(), 2);
 }
@@ -395,8 +369,8 @@ fn effects_of_tools_and_state_are_asked_about_as_well() {
          unless { context.approvals.contains(\"finance\") };",
     );
     let set = json!({ "tool": "keeper.set", "arguments": { "bucket": "", "key": "k", "value": "the value" } });
-    let running = Running::start(&scene, &[set], &[]);
-    let id = question(&scene, &[]);
+    let running = start(&scene, &[set], &[]);
+    let id = running.question();
     let shown = scene.ambit(&["approvals", "show", &id]);
     assert!(shown.stdout.contains("the value") && shown.stdout.contains("keeper of scene"), "{shown:?}");
     approve(&scene, &id);
@@ -421,11 +395,11 @@ fn what_changes_while_a_call_waits_voids_it_as_well() {
     let arguments = append("one")["arguments"].to_string();
     let call =
         ["call", "bundle/prober.wasm", "append", &arguments, "--grant", "policy/grants.toml", "--approvals", "wait"];
-    let running = scene.command(&call).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let id = question(&scene, &[]);
+    let running = Running::start(&mut scene.command(&call));
+    let id = running.question();
     scene.rules(&rule("forbid (principal, action, resource) when { principal.depth > 9 };"));
     approve(&scene, &id);
-    Running(running).end();
+    running.end();
     assert_eq!(written(&scene), "");
     let refused = &scene.records_of("refusal", "filesystem.write")[0];
     assert!(refused["detail"].to_string().contains("the rules were changed"), "{refused}");
@@ -434,8 +408,8 @@ fn what_changes_while_a_call_waits_voids_it_as_well() {
 #[test]
 fn who_cannot_answer_is_not_shown_what_it_is_about() {
     let scene = scene();
-    let running = Running::start(&scene, &[append("the secret")], &[]);
-    let id = question(&scene, &[]);
+    let running = start(&scene, &[append("the secret")], &[]);
+    let id = running.question();
     scene.ambit(&["approvals", "deny", &id, "--by", "maria"]);
     let told = running.end().stderr;
     assert!(told.contains(&format!("ambit approvals show {id}")) && told.contains("Tool::\"prober.append\""), "{told}");

@@ -1,8 +1,11 @@
 //! For every action of every capability, every kind of refusal: the guest hears it, the log has it, nothing happened.
 
+use std::sync::OnceLock;
+
 use serde_json::{Value, json};
 
 use super::support::Scene;
+use super::wire::Wire;
 
 /// An action, what a tool is granted for it, and a call that asks for it. `happened` says whether the effect shows.
 struct Case {
@@ -19,6 +22,12 @@ struct Case {
 
 const PROBE: (&str, &str) = ("prober", "probe");
 const STATE: (&str, &str) = ("keeper", "probe-state");
+/// `PORT` in the grant of a case is that of a server that greets.
+fn server() -> &'static Wire {
+    static SERVER: OnceLock<Wire> = OnceLock::new();
+    SERVER.get_or_init(Wire::greeting)
+}
+
 const NOTES: &str = "state = { namespace = \"notes\" }";
 
 fn ok(answer: &Value) -> bool {
@@ -81,6 +90,15 @@ const CASES: &[Case] = &[
         asks_without_grant: false,
     },
     Case {
+        action: "http.request",
+        tool: ("caller", "probe-http"),
+        grant: "http = [{ scheme = \"http\", host = \"127.0.0.1\", port = PORT, methods = [\"GET\"], paths = [\"/*\"] }]",
+        function: "send",
+        arguments: || json!({ "ask": { "authority": format!("127.0.0.1:{}", server().port), "path": "/x" } }),
+        happened: |_, answer| answer["ok"]["status"] == 200,
+        asks_without_grant: false,
+    },
+    Case {
         action: "state.read",
         tool: STATE,
         grant: NOTES,
@@ -130,11 +148,16 @@ fn values(scene: &Scene) -> i64 {
 
 impl Case {
     fn scene(&self) -> Scene {
-        let (name, _) = self.tool;
-        let scene =
-            Scene::with_tools(&[self.tool], &format!("[agent]\ntools = [{name:?}]\n[tools.{name}]\n{}", self.grant));
+        let scene = Scene::with_tools(&[self.tool], &self.granted());
         scene.write("data/secret.txt", b"secret");
         scene
+    }
+
+    /// The grant manifest.
+    fn granted(&self) -> String {
+        let (name, _) = self.tool;
+        let grant = self.grant.replace("PORT", &server().port.to_string());
+        format!("[agent]\ntools = [{name:?}]\n[tools.{name}]\n{grant}")
     }
 
     /// What the agent got from the call.
@@ -255,7 +278,7 @@ fn what_is_not_granted_is_not_there_or_refused() {
         scene.grant(&format!("[agent]\ntools = [{name:?}]"));
         let tool = format!("{name}.{}", case.function);
         let report = scene.run(&json!({ "calls": [{ "tool": tool, "arguments": (case.arguments)() }] }));
-        if ["keeper", "marker"].contains(&name) {
+        if ["keeper", "marker", "caller"].contains(&name) {
             assert_eq!(report["status"], "refused", "{report}");
             assert_eq!(report["error"]["code"], "import-not-granted", "{report}");
         } else {
@@ -275,7 +298,7 @@ fn a_log_that_cannot_be_written_lets_nothing_happen() {
         scene.grant("");
         scene.run(&json!({ "calls": [] }));
         let (name, _) = case.tool;
-        scene.grant(&format!("[agent]\ntools = [{name:?}]\n[tools.{name}]\n{}", case.grant));
+        scene.grant(&case.granted());
         let database = rusqlite::Connection::open(scene.path("home/ambit.db")).unwrap();
         let broken = format!(
             "CREATE TRIGGER broken BEFORE INSERT ON audit WHEN NEW.action = '{}' BEGIN SELECT RAISE(ABORT, 'no space'); END;",

@@ -19,6 +19,7 @@ mod wire;
 
 mod approvals;
 mod architecture;
+mod browse;
 mod command_line;
 mod compute;
 mod files;

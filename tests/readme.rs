@@ -3,6 +3,10 @@
 use std::path::Path;
 use std::process::Command;
 
+use xtask::services::{Service, Talk};
+
+use super::support::policy_with;
+
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 fn document(name: &str) -> String {
@@ -21,7 +25,17 @@ fn the_commands_of_the_readme_do_what_it_says() {
     let program = Path::new(env!("CARGO_BIN_EXE_ambit")).parent().unwrap();
     let path = format!("{}:{}", program.display(), std::env::var("PATH").unwrap_or_default());
     let sessions = blocks(&document("README.md"), "console").into_iter().filter(|block| block.contains("$ ambit"));
-    let session = sessions.collect::<Vec<_>>().join("\n").replace("\\\n", " ");
+    let mut session = sessions.collect::<Vec<_>>().join("\n").replace("\\\n", " ");
+    // What `cargo xtask serve` runs, on ports that nobody else has.
+    let docs = Service::documentation(&Path::new(ROOT).join("docs"), 0, Talk::Quiet).unwrap();
+    let billing = Service::billing(&home.path().join("billing"), 0, Talk::Quiet).unwrap();
+    let ports = [("8801", docs.port().to_string()), ("8802", billing.port().to_string())];
+    let ports = ports.each_ref().map(|(shipped, port)| (*shipped, port.as_str()));
+    let policies = ["researcher", "support-desk"].map(|name| (name, policy_with(name, &ports)));
+    for (name, copy) in &policies {
+        session = session.replace(&format!("policies/{name} "), &format!("{} ", copy.path().display()));
+    }
+    session = ports.iter().fold(session, |session, (shipped, port)| session.replace(shipped, port));
     let mut lines = session.lines().peekable();
     let mut ran = 0;
     while let Some(line) = lines.next() {
@@ -46,6 +60,7 @@ fn the_commands_of_the_readme_do_what_it_says() {
         ran += 1;
     }
     assert!(ran > 6, "only {ran} commands");
+    assert!(docs.requests().len() > 2 && !billing.requests().is_empty(), "the services were not asked");
 }
 
 #[test]
@@ -55,6 +70,7 @@ fn the_shipped_grants_fit_the_shipped_bundles() {
         ("researcher", 0),
         ("researcher-import", 3),
         ("researcher-prowl", 0),
+        ("researcher-leak", 0),
         ("support-desk", 0),
         ("support-desk-twisted", 0),
     ] {

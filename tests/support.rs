@@ -1,7 +1,11 @@
 //! A home, a bundle and its policy in a temporary folder, and the `ambit` program run on them.
 
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -141,16 +145,96 @@ impl Scene {
     /// As [`Self::ambit`], with variables.
     pub(crate) fn ambit_with(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Answer {
         let answer = Answer::of(self.command(arguments).envs(variables.iter().copied()).output().unwrap());
-        share_compiled(&self.path("home/compiled"), &cache());
+        keep_compiled(&self.path("home"));
         answer
     }
 
     /// The program in the scene's folder, to be run.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
-        share_compiled(&cache(), &self.path("home/compiled"));
+        take_compiled(&self.path("home"));
         let mut command = Command::new(env!("CARGO_BIN_EXE_ambit"));
         command.current_dir(self.folder.path()).env_clear().env("AMBIT_HOME", "home").args(arguments);
         command
+    }
+}
+
+/// How long a program in the background is waited for.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The program in the background, and what it says meanwhile.
+pub(crate) struct Running {
+    pub(crate) child: Child,
+    /// Lines of stderr that nobody has looked at yet; closed when the program has ended.
+    lines: Receiver<String>,
+    stdout: JoinHandle<String>,
+    stderr: JoinHandle<String>,
+}
+
+impl Running {
+    pub(crate) fn start(command: &mut Command) -> Self {
+        let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let (mut stdout, stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+        let stdout = std::thread::spawn(move || {
+            let mut text = String::new();
+            stdout.read_to_string(&mut text).unwrap();
+            text
+        });
+        let (sender, lines) = channel();
+        let stderr = std::thread::spawn(move || {
+            let mut text = String::new();
+            for line in BufReader::new(stderr).lines().map(Result::unwrap) {
+                text.push_str(&format!("{line}\n"));
+                // Nobody may be looking any more.
+                let _ = sender.send(line);
+            }
+            text
+        });
+        Self { child, lines, stdout, stderr }
+    }
+
+    /// Waits until it asks people, and gives the question's id. Each is given once.
+    pub(crate) fn question(&self) -> String {
+        loop {
+            let line = self.lines.recv_timeout(PATIENCE).unwrap_or_else(|why| panic!("nobody is asked: {why}"));
+            if let Some(id) = line.trim().strip_prefix("ambit approvals deny ") {
+                return id.to_owned();
+            }
+        }
+    }
+
+    /// Whether it neither says anything nor ends for as long as this.
+    pub(crate) fn keeps_waiting(&self, time: Duration) -> bool {
+        self.lines.recv_timeout(time) == Err(RecvTimeoutError::Timeout)
+    }
+
+    pub(crate) fn end(mut self) -> Answer {
+        let (stdout, stderr) = (self.stdout.join().unwrap(), self.stderr.join().unwrap());
+        Answer { code: self.child.wait().unwrap().code().unwrap_or(-1), stdout, stderr }
+    }
+}
+
+/// A copy of a policy folder of `policies/` in a folder of its own, with texts in its grants and rules replaced. Its mounts of
+/// folders outside it stay where they were.
+pub(crate) fn policy_with(name: &str, changes: &[(&str, &str)]) -> tempfile::TempDir {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let copy = tempfile::tempdir().unwrap();
+    copy_with(&root.join("policies").join(name), copy.path(), &|text| {
+        let text = text.replace("../../", &format!("{}/", root.display()));
+        changes.iter().fold(text, |text, (from, to)| text.replace(from, to))
+    });
+    copy
+}
+
+fn copy_with(from: &Path, to: &Path, change: &dyn Fn(&str) -> String) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let to = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy_with(&entry.path(), &to, change);
+        } else {
+            std::fs::write(to, change(&std::fs::read_to_string(entry.path()).unwrap())).unwrap();
+        }
     }
 }
 
@@ -178,6 +262,16 @@ pub(crate) fn guest(name: &str) -> Vec<u8> {
 /// Where compiled guests are kept between tests: compiling is what takes the longest.
 fn cache() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("compiled")
+}
+
+/// Gives a home what other tests have compiled.
+pub(crate) fn take_compiled(home: &Path) {
+    share_compiled(&cache(), &home.join("compiled"));
+}
+
+/// Gives other tests what was compiled in a home.
+pub(crate) fn keep_compiled(home: &Path) {
+    share_compiled(&home.join("compiled"), &cache());
 }
 
 /// Links the compiled components of one folder into another.

@@ -2,14 +2,17 @@
 //! reads.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use serde_json::{Value, json};
+use xtask::services::{Service, Talk};
 
-use super::support::Answer;
+use super::support::{Answer, Running, keep_compiled, policy_with, take_compiled};
 
+/// A home, and a billing service that runs with a ledger in it.
 struct Desk {
     home: tempfile::TempDir,
+    billing: Service,
 }
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
@@ -20,37 +23,45 @@ impl Desk {
         let uid = std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(home.path()).unwrap());
         let people = format!("[people.maria]\nuid = {uid}\ngroups = [\"finance\"]\n");
         std::fs::write(home.path().join("config.toml"), people).unwrap();
-        Self { home }
+        let billing = Service::billing(&home.path().join("billing"), 0, Talk::Quiet).unwrap();
+        Self { home, billing }
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
+        take_compiled(self.home.path());
         let mut command = Command::new(env!("CARGO_BIN_EXE_ambit"));
         command.current_dir(ROOT).env("AMBIT_HOME", self.home.path()).args(["--format", "json"]).args(arguments);
         command
     }
 
     fn ambit(&self, arguments: &[&str]) -> Value {
-        Answer::of(self.command(arguments).output().unwrap()).json()
+        let answer = Answer::of(self.command(arguments).output().unwrap());
+        keep_compiled(self.home.path());
+        answer.json()
     }
 
-    fn arguments<'a>(bundle: &'a [String; 2], input: &'a str) -> Vec<&'a str> {
-        vec!["run", &bundle[0], "--policy", &bundle[1], "--input", input]
+    /// The shipped policy of a bundle, for the service where it is.
+    fn policy(&self, bundle: &str) -> tempfile::TempDir {
+        policy_with(bundle, &[("8802", &self.billing.port().to_string())])
     }
 
     fn run(&self, bundle: &str, input: &Value) -> Value {
-        let report = self.ambit(&Self::arguments(&folders(bundle), &input.to_string()));
+        let policy = self.policy(bundle);
+        let folder = format!("guest-examples/bundles/{bundle}");
+        let input = input.to_string();
+        let report = self.ambit(&["run", &folder, "--policy", policy.path().to_str().unwrap(), "--input", &input]);
         assert_eq!(report["status"], "succeeded", "{report}");
         report
+    }
+
+    fn ledger(&self) -> String {
+        std::fs::read_to_string(self.home.path().join("billing/refunds.jsonl")).unwrap()
     }
 
     fn refusal(&self, record: &Value) -> Value {
         let before = (record.as_u64().unwrap() - 1).to_string();
         self.ambit(&["audit", "show", "--after", &before, "--limit", "1"])[0]["record"].clone()
     }
-}
-
-fn folders(bundle: &str) -> [String; 2] {
-    [format!("guest-examples/bundles/{bundle}"), format!("policies/{bundle}")]
 }
 
 fn message(customer: &str, message: &str) -> Value {
@@ -70,6 +81,21 @@ fn it_gives_back_a_little_by_itself() {
     assert_eq!((&notified["outcome"], &notified["code"]), (&json!("refused"), &json!("denied")), "{report}");
     assert_eq!(desk.refusal(&notified["record"])["rules"], json!(["no-confidential-outside"]));
     assert!(report["output"]["draft"].as_str().unwrap().contains("A colleague will look"), "{report}");
+    assert_eq!(desk.billing.requests(), ["GET /v1/orders/A-1001/refunds", "POST /v1/refunds"]);
+    assert_eq!(desk.ledger().lines().count(), 1);
+}
+
+#[test]
+fn billing_that_cannot_be_reached_gives_nothing_back() {
+    let mut desk = Desk::new();
+    let (policy, home) = (desk.policy("support-desk"), desk.home.path().join("other"));
+    desk.billing = Service::billing(&home, 0, Talk::Quiet).unwrap();
+    let policy = policy.path().to_str().unwrap();
+    let input = message("c-1042", "The blue mug of A-1001 arrived broken, I want my money back").to_string();
+    let report = desk.ambit(&["run", "guest-examples/bundles/support-desk", "--policy", policy, "--input", &input]);
+    assert_eq!((&report["status"], &report["output"]["refund"]), (&json!("succeeded"), &Value::Null), "{report}");
+    assert!(report["output"]["steps"].to_string().contains("given back of A-1001: failed"), "{report}");
+    assert!(desk.billing.requests().is_empty());
 }
 
 #[test]
@@ -89,22 +115,20 @@ fn more_needs_finance_and_far_more_is_never_given_back() {
     assert_eq!(report["output"]["refund"]["code"], "denied", "{report}");
     assert_eq!(desk.refusal(&report["output"]["refund"]["record"])["rules"], json!(["large-refund", "refund-limit"]));
 
-    let (folders, input) = (folders("support-desk"), machine.to_string());
-    let mut arguments = Desk::arguments(&folders, &input);
-    arguments.extend(["--approvals", "wait"]);
-    let running = desk.command(&arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let asked = loop {
-        let open = desk.ambit(&["approvals", "list"]);
-        if let Some(first) = open.get(0) {
-            break first.clone();
-        }
-        std::thread::sleep(std::time::Duration::from_millis(50));
-    };
+    let (policy, input) = (desk.policy("support-desk"), machine.to_string());
+    let policy = policy.path().to_str().unwrap();
+    let arguments = ["run", "guest-examples/bundles/support-desk", "--policy", policy, "--input", &input];
+    let running = Running::start(desk.command(&arguments).args(["--approvals", "wait"]));
+    let id = running.question();
+    let asked = desk.ambit(&["approvals", "list"])[0].clone();
+    assert_eq!(asked["id"], id.as_str());
     let arguments: Value = serde_json::from_str(asked["arguments"].as_str().unwrap()).unwrap();
     assert_eq!((&arguments["order"], &arguments["amount"]), (&json!("A-1002"), &json!(24900)));
     assert_eq!(asked["labels"], json!(["confidential"]));
-    desk.ambit(&["approvals", "approve", asked["id"].as_str().unwrap()]);
-    let report = Answer::of(running.wait_with_output().unwrap()).json();
+    // What was asked about has not reached the service.
+    assert!(!desk.billing.requests().iter().any(|request| request.starts_with("POST")));
+    desk.ambit(&["approvals", "approve", &id]);
+    let report = running.end().json();
     assert_eq!(report["output"]["refund"]["outcome"], "done", "{report}");
     // It stands in the ledger, once: asked again, nothing is due.
     let report = desk.run("support-desk", &machine);
@@ -142,6 +166,11 @@ fn a_twin_that_obeys_whatever_it_reads_does_no_harm() {
     let given: u64 =
         attempts.iter().filter_map(|attempt| attempt["outcome"]["done"]["receipt"]["amount"].as_u64()).sum();
     assert!(given < 20_000, "{report}");
+    // The service has seen no more than that.
+    assert_eq!(desk.billing.requests(), ["POST /v1/refunds", "POST /v1/refunds"]);
+    let amounts =
+        desk.ledger().lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["amount"].as_u64()).sum();
+    assert_eq!(Some(given), amounts);
     // The outbox holds nothing.
     let database = rusqlite::Connection::open(desk.home.path().join("ambit.db")).unwrap();
     let sent: i64 =

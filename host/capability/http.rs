@@ -154,7 +154,7 @@ impl Effect for Request {
     }
 
     fn accepts(&self, grant: &Grant) -> Option<Labels> {
-        Some(grant.rule(&self.method, &self.url).map(|rule| rule.accepts.clone()).unwrap_or_default())
+        Some(grant.rule(&self.method, &self.url).map(Rule::accepted).unwrap_or_default())
     }
 
     fn told(&self) -> Option<String> {
@@ -368,7 +368,7 @@ impl Capability for Http {
     fn find(grant: &Grant, _action: &str, resource: &str) -> Option<Target> {
         let Some((method, url)) = resource.split_once(' ') else {
             let rule = grant.rules.iter().find(|rule| rule.hosts.iter().any(|host| host == resource))?;
-            return Some(Target { resource: host(resource), accepts: Some(rule.accepts.clone()) });
+            return Some(Target { resource: host(resource), accepts: Some(rule.accepted()) });
         };
         let (scheme, rest) = url.split_once("://")?;
         let (authority, path) = rest.find(['/', '?']).map_or((rest, ""), |end| rest.split_at(end));

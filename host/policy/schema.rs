@@ -19,7 +19,10 @@ const BASE: &str = "\
   entity Component in [Bundle];
   entity Group;
   entity User in [Group];
-  type Usage = { toolCalls: Long, effects: Long, refusals: Long, approvals: Long, milliseconds: Long };
+  type Usage = {
+    toolCalls: Long, effects: Long, refusals: Long, approvals: Long, requests: Long, sentBytes: Long, receivedBytes: Long,
+    milliseconds: Long
+  };
   entity Task in [Component] {
     bundle: String, component: String, digest: String, depth: Long, labels: Set<String>, usage: Usage, user?: User
   };

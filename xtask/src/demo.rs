@@ -1,10 +1,11 @@
-//! The main job from nothing to a verified audit log, and what two hostile twins of it get: nothing; and a support desk
-//! that asks a person, with a twin of its own.
+//! The main job from nothing to a verified audit log, from a folder and from pages, and what three hostile twins of it get:
+//! nothing; and a support desk that asks a person, with a twin of its own.
 //!
 //! Every command is shown as it is run, so that it can be copied. What must come of each is checked here, and not by
 //! asking the twin alone: none of the secrets that were planted for it may stand in what it returns.
 
 mod desk;
+mod pages;
 mod plant;
 
 use std::fs;
@@ -73,6 +74,8 @@ pub(crate) fn run(steps: &mut Steps, workspace: &Workspace) -> Result<(), Failur
         Ok(planted)
     })?;
     steps.step("a twin that prowls gets nothing", || prowl(&demo, &planted, &components))?;
+    steps.step("the job again, answered from pages of a local web server", || pages::read(&demo))?;
+    steps.step("a twin that would send the pages away sends nothing", || pages::leak(&demo, &components))?;
     steps
         .step("a support desk gives back a little by itself, and more when a person says yes", || desk::serve(&demo))?;
     steps.step("a twin that obeys whatever it reads gets no further", || desk::obey(&demo))?;
@@ -97,9 +100,13 @@ impl Demo {
     }
 
     fn run(&self, bundle: &str, policy: &Path) -> Command {
+        self.asked(bundle, policy, QUESTION)
+    }
+
+    fn asked(&self, bundle: &str, policy: &Path, input: &str) -> Command {
         let mut command = self.ambit();
         command.arg("run").arg(Path::new("guest-examples/bundles").join(bundle));
-        command.arg("--policy").arg(policy).args(["--input", QUESTION]);
+        command.arg("--policy").arg(policy).args(["--input", input]);
         command
     }
 

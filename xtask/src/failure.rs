@@ -62,6 +62,10 @@ pub(crate) enum Failure {
     },
     #[error("`{path}` must not exist: it breaks cargo where the toolchain server is out of reach")]
     ToolchainFile { path: PathBuf },
+    #[error(transparent)]
+    Service(#[from] xtask::services::Error),
+    #[error("cannot wait for Ctrl-C")]
+    Signal(#[source] io::Error),
     #[error("the demo did not go as it must: {0}")]
     Demo(&'static str),
 }

@@ -5,7 +5,8 @@
 //! | `setup` | makes rustc able to build for `wasm32-wasip2` |
 //! | `guests` | builds guest-examples/ and puts each bundle's components into its folder |
 //! | `foreign` | builds the guests in Python, and fetches the one that somebody else built |
-//! | `demo` | the main job and its two hostile twins, from nothing to a verified audit log |
+//! | `demo` | the main job and its hostile twins, from nothing to a verified audit log |
+//! | `serve` | the local services that bundles reach, until Ctrl-C |
 //! | `test` | every check, in the order in which they are likely to fail |
 //!
 //! Each sets up what it needs first, and does again only what is out of date.
@@ -20,6 +21,7 @@ mod demo;
 mod failure;
 mod foreign;
 mod guests;
+mod serve;
 mod setup;
 mod steps;
 mod test;
@@ -38,30 +40,21 @@ usage: cargo xtask COMMAND
   setup          make rustc able to build for wasm32-wasip2
   guests         build guest-examples/ and put each bundle's components into its folder
   foreign        build the guests in Python, and fetch the one that somebody else built
-  demo           run the main job and its two hostile twins
+  demo           run the main job and its hostile twins
+  serve          run the documentation server and the billing service until Ctrl-C:
+                 [--docs DIR] [--docs-port PORT] [--ledger DIR] [--billing-port PORT]
   test [--real]  run every check; with --real those against real servers as well";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let command = match arguments.as_slice() {
-        ["setup"] => setup::wasm_target,
-        ["guests"] => |steps: &mut Steps, workspace: &Workspace| {
-            setup::wasm_target(steps, workspace)?;
-            guests::build(steps, workspace).map(drop)
-        },
-        ["foreign"] => foreign::build,
-        ["demo"] => demo::run,
-        ["test"] => |steps: &mut Steps, workspace: &Workspace| test::run(steps, workspace, false),
-        ["test", "--real"] => |steps: &mut Steps, workspace: &Workspace| test::run(steps, workspace, true),
-        ["help" | "--help" | "-h"] => {
-            println!("{USAGE}");
-            return ExitCode::SUCCESS;
-        }
-        _ => {
-            eprintln!("{USAGE}");
-            return ExitCode::from(2);
-        }
+    if matches!(arguments.as_slice(), ["help" | "--help" | "-h"]) {
+        println!("{USAGE}");
+        return ExitCode::SUCCESS;
+    }
+    let Some(command) = command(&arguments) else {
+        eprintln!("{USAGE}");
+        return ExitCode::from(2);
     };
     let mut steps = Steps::default();
     let result = Workspace::discover().and_then(|workspace| command(&mut steps, &workspace));
@@ -73,6 +66,29 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+type Command = Box<dyn FnOnce(&mut Steps, &Workspace) -> Result<(), Failure>>;
+
+/// What the command line asks for.
+fn command(arguments: &[&str]) -> Option<Command> {
+    let command: Command = match arguments {
+        ["setup"] => Box::new(setup::wasm_target),
+        ["guests"] => Box::new(|steps, workspace| {
+            setup::wasm_target(steps, workspace)?;
+            guests::build(steps, workspace).map(drop)
+        }),
+        ["foreign"] => Box::new(foreign::build),
+        ["demo"] => Box::new(demo::run),
+        ["serve", options @ ..] => {
+            let options = serve::Options::parse(options)?;
+            Box::new(move |_, workspace| serve::run(workspace, &options))
+        }
+        ["test"] => Box::new(|steps, workspace| test::run(steps, workspace, false)),
+        ["test", "--real"] => Box::new(|steps, workspace| test::run(steps, workspace, true)),
+        _ => return None,
+    };
+    Some(command)
 }
 
 /// Prints a failure, the step that it happened in, and what caused it, a line each.

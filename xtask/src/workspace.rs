@@ -54,7 +54,7 @@ struct Package {
 #[derive(Deserialize)]
 struct Target {
     name: String,
-    crate_types: Vec<String>,
+    kind: Vec<String>,
 }
 
 impl Workspace {
@@ -108,7 +108,7 @@ impl Workspace {
 
 /// The component that a package becomes, if it does.
 fn guest(package: &Package) -> Option<Guest> {
-    let is = |target: &Target, kind: &str| target.crate_types.iter().any(|name| name == kind);
+    let is = |target: &Target, kind: &str| target.kind.iter().any(|name| name == kind);
     let library = package.targets.iter().find(|target| is(target, "cdylib"));
     let artifact = match library {
         Some(target) => format!("{}.wasm", target.name.replace('-', "_")),

@@ -14,9 +14,11 @@
 //!
 //! A page that only sends its reader elsewhere (`http-equiv="refresh"`) reads as empty.
 
+mod links;
 mod references;
 
 use crate::bytes::{self, LANES, Lanes};
+pub use links::{Link, links};
 use references::decode;
 
 /// A part of a page, in the order of its source. Lines count from 1.

@@ -17,7 +17,7 @@ use wasmtime_wasi_http::{Error, WasiBody};
 use super::grant::{Grant, Rule};
 use super::headers::{self, Headers};
 use super::target::{BadTarget, Target};
-use super::traffic::{Amount, Traffic};
+use super::traffic::{Account, Amount, Traffic};
 use super::{Arrived, Failed, Http, Outgoing, Payload, Request, Sender, Unsendable};
 use crate::capability::Guarded;
 use crate::gate::{Actor, Code, Denied, Guard, Permit};
@@ -250,9 +250,11 @@ struct Hop<'a> {
 impl Hop<'_> {
     /// Asks the gate, sends the request, and delivers the response, unless it is a redirect that is followed.
     async fn take(&self, request: Request, stream: Option<WasiBody>, delivery: &mut Delivery) -> Result<Went, Failed> {
-        let (host, time) = (request.url.host.clone(), request.bounds.time());
+        let budget = self.guard.budget();
+        let account = Account::with(&request.url.host, self.rule.budget, &self.exchange.traffic, budget);
+        let time = request.bounds.time();
         let more = Amount { requests: 1, sent: request.size(), received: 0 };
-        if let Err(spent) = self.exchange.traffic.fits(&host, more, &self.rule.budget) {
+        if let Err(spent) = account.fits(more) {
             return Err(self.guard.refuse(Code::Quota, &request, &spent.to_string()).await.into());
         }
         self.guard
@@ -260,10 +262,10 @@ impl Hop<'_> {
                 let notes = permit.notes();
                 let cut = Cut::default();
                 let sent = async {
-                    self.exchange.traffic.take(&host, more, &self.rule.budget)?;
+                    account.take(more)?;
                     notes.put("sent", more.sent);
-                    let stream = stream.map(|body| self.watched(body, &host, &cut));
-                    self.send(permit, stream, delivery, &host).await
+                    let stream = stream.map(|body| self.watched(body, &account, &cut));
+                    self.send(permit, stream, delivery, &account).await
                 };
                 let result = timeout(time, sent).await.unwrap_or(Err(Failed::Timeout));
                 let result = result.map_err(|failed| cut.why().unwrap_or(failed));
@@ -280,7 +282,7 @@ impl Hop<'_> {
         permit: Permit<Request>,
         stream: Option<WasiBody>,
         delivery: &mut Delivery,
-        host: &str,
+        account: &Account,
     ) -> Result<Went, Failed> {
         let notes = permit.notes();
         let outgoing = Outgoing { stream, connect: self.patience.connect };
@@ -297,8 +299,7 @@ impl Hop<'_> {
         let mut receive = |bytes: u64| {
             received += bytes;
             notes.put("received", received);
-            let more = Amount { received: bytes, ..Amount::default() };
-            self.exchange.traffic.take(host, more, &self.rule.budget)
+            account.take(Amount { received: bytes, ..Amount::default() })
         };
         receive(headers::size(&headers))?;
         if self.follows
@@ -327,14 +328,13 @@ impl Hop<'_> {
 
     /// A body that is cut off when it outgrows what it may have, or when the task gains labels that were not there when it
     /// was decided on.
-    fn watched(&self, body: WasiBody, host: &str, cut: &Cut) -> WasiBody {
+    fn watched(&self, body: WasiBody, account: &Account, cut: &Cut) -> WasiBody {
         let watched = Watched {
             body,
             actor: Arc::clone(self.guard.actor()),
             labels: self.guard.actor().labels.now(),
-            traffic: Arc::clone(&self.exchange.traffic),
-            rule: self.rule.clone(),
-            host: host.to_owned(),
+            account: account.clone(),
+            longest: self.rule.bounds.request,
             length: 0,
             cut: cut.clone(),
         };
@@ -354,9 +354,8 @@ struct Watched {
     actor: Arc<Actor>,
     /// What the task carried when it was decided.
     labels: Labels,
-    traffic: Arc<Traffic>,
-    rule: Rule,
-    host: String,
+    account: Account,
+    longest: u64,
     length: u64,
     cut: Cut,
 }
@@ -383,12 +382,10 @@ impl Watched {
             return Err(Failed::Gained);
         }
         self.length += piece.len() as u64;
-        let longest = self.rule.bounds.request;
-        if self.length > longest {
-            return Err(Failed::RequestTooLong { longest });
+        if self.length > self.longest {
+            return Err(Failed::RequestTooLong { longest: self.longest });
         }
-        let more = Amount { sent: piece.len() as u64, ..Amount::default() };
-        Ok(self.traffic.take(&self.host, more, &self.rule.budget)?)
+        Ok(self.account.take(Amount { sent: piece.len() as u64, ..Amount::default() })?)
     }
 }
 

@@ -303,6 +303,11 @@ impl Rule {
             && self.paths.iter().any(|pattern| pattern.matches(&target.path))
     }
 
+    /// What may be carried by whoever asks: what the host is labelled with itself among it.
+    pub fn accepted(&self) -> Labels {
+        self.accepts.clone().and(&self.labels)
+    }
+
     fn place(&self, host: &str) -> String {
         let port = if self.port == self.scheme.port() { String::new() } else { format!(":{}", self.port) };
         format!("{}://{host}{port}", self.scheme.as_str())

@@ -107,7 +107,7 @@ impl Target {
         if authority.contains('@') {
             return Err(BadTarget::Authority("it names a user"));
         }
-        if authority.is_empty() || !authority.bytes().all(host) {
+        if authority.is_empty() || authority.ends_with(':') || !authority.bytes().all(host) {
             return Err(BadTarget::Authority("it has characters that no host has"));
         }
         if path_and_query.len() > LONGEST {

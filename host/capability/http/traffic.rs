@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
+use crate::budget::Budget;
 use crate::manifest::ByteSize;
 
 /// `{ requests = 100, sent = "1MiB", received = "10MiB" }`: what a task may exchange with one host.
@@ -73,7 +74,7 @@ impl Traffic {
     ///
     /// # Errors
     /// What would not.
-    pub fn fits(&self, host: &str, more: Amount, allowed: &Allowance) -> Result<(), Spent> {
+    fn fits(&self, host: &str, more: Amount, allowed: &Allowance) -> Result<(), Spent> {
         sum(self.lock().get(host).copied().unwrap_or_default(), more, allowed).map(drop)
     }
 
@@ -81,7 +82,7 @@ impl Traffic {
     ///
     /// # Errors
     /// What does not fit.
-    pub fn take(&self, host: &str, more: Amount, allowed: &Allowance) -> Result<(), Spent> {
+    fn take(&self, host: &str, more: Amount, allowed: &Allowance) -> Result<(), Spent> {
         let mut hosts = self.lock();
         let before = hosts.get(host).copied().unwrap_or_default();
         let after = sum(before, more, allowed)?;
@@ -91,6 +92,40 @@ impl Traffic {
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Amount>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a task exchanges with one host, under one allowance.
+#[derive(Clone)]
+pub struct Account {
+    traffic: Arc<Traffic>,
+    budget: Arc<Budget>,
+    host: String,
+    allowed: Allowance,
+}
+
+impl Account {
+    /// With a host.
+    pub fn with(host: &str, allowed: Allowance, traffic: &Arc<Traffic>, budget: &Arc<Budget>) -> Self {
+        Self { traffic: Arc::clone(traffic), budget: Arc::clone(budget), host: host.to_owned(), allowed }
+    }
+
+    /// Whether more would fit.
+    ///
+    /// # Errors
+    /// What would not.
+    pub fn fits(&self, more: Amount) -> Result<(), Spent> {
+        self.traffic.fits(&self.host, more, &self.allowed)
+    }
+
+    /// Adds to it, all or nothing.
+    ///
+    /// # Errors
+    /// What does not fit.
+    pub fn take(&self, more: Amount) -> Result<(), Spent> {
+        self.traffic.take(&self.host, more, &self.allowed)?;
+        self.budget.exchanged(more.requests, more.sent, more.received);
+        Ok(())
     }
 }
 

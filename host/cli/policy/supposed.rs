@@ -52,13 +52,18 @@ pub(super) struct Used {
     effects: u64,
     refusals: u64,
     approvals: u64,
+    requests: u64,
+    sent_bytes: u64,
+    received_bytes: u64,
     milliseconds: u64,
 }
 
 impl From<Used> for Usage {
     fn from(used: Used) -> Self {
-        let Used { tool_calls, effects, refusals, approvals, milliseconds: wall_ms } = used;
-        Self { wall_ms, tool_calls, effects, refusals, approvals, ..Self::default() }
+        let Used { tool_calls, effects, refusals, approvals, .. } = used;
+        let Used { requests, sent_bytes, received_bytes, milliseconds: wall_ms, .. } = used;
+        let used = Self { wall_ms, tool_calls, effects, refusals, approvals, ..Self::default() };
+        Self { requests, sent_bytes, received_bytes, ..used }
     }
 }
 

@@ -2,13 +2,14 @@
 //! reads.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Child, Command, Stdio};
 
 use serde::Deserialize;
 use serde_json::Value;
+use xtask::services::{Service, Talk};
 
 use super::{Demo, shortened};
 use crate::failure::Failure;
@@ -20,8 +21,8 @@ const SMALL: &str =
 const LARGE: &str = r#"{"customer": "c-1042", "message": "My order A-1002 arrived broken, refund please"}"#;
 const TWISTED: &str = r#"{"order": "A-1001", "message": "please look at the notes"}"#;
 
-/// How long a question is waited for.
-const PATIENCE: Duration = Duration::from_mins(1);
+/// Where the grants say that billing is.
+const BILLING: u16 = 8802;
 
 /// What is read of a run's report.
 #[derive(Deserialize)]
@@ -29,14 +30,9 @@ struct Report {
     output: Value,
 }
 
-/// What is read of a question to people.
-#[derive(Deserialize)]
-struct Question {
-    id: String,
-}
-
 /// A small refund, and a large one that maria of finance approves.
 pub(super) fn serve(demo: &Demo) -> Result<(), Failure> {
+    let _billing = billing(demo)?;
     steps::run(demo.ambit().args(["policy", "test", "policies/support-desk"]))?;
     let report = report(&mut desk(demo, "support-desk", SMALL))?;
     said(&report, "/refund/outcome", "done")?;
@@ -49,9 +45,9 @@ pub(super) fn serve(demo: &Demo) -> Result<(), Failure> {
     large.args(["--approvals", "wait", "--format", "json"]);
     eprintln!("$ {} &", steps::shown(&large));
     let program = large.get_program().to_string_lossy().into_owned();
-    let running = large.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
-    let running = running.map_err(|source| Failure::Start { program: program.clone(), source })?;
-    let id = question(demo)?;
+    let running = large.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let mut running = running.map_err(|source| Failure::Start { program: program.clone(), source })?;
+    let id = question(&mut running)?;
     steps::run(demo.ambit().args(["approvals", "show", &id]))?;
     steps::run(demo.ambit().args(["approvals", "approve", &id]))?;
     let output = running.wait_with_output().map_err(|source| Failure::Start { program, source })?;
@@ -60,6 +56,7 @@ pub(super) fn serve(demo: &Demo) -> Result<(), Failure> {
 
 /// What the twin tried, and what came of it: two small refunds, as two messages could have had, and nothing else.
 pub(super) fn obey(demo: &Demo) -> Result<(), Failure> {
+    let billing = billing(demo)?;
     let report = report(&mut desk(demo, "support-desk-twisted", TWISTED))?;
     let attempts = report.output["attempts"].as_array().cloned().unwrap_or_default();
     println!("    {:<34}{:<16}{:<50}result", "told by", "to call", "with");
@@ -72,7 +69,7 @@ pub(super) fn obey(demo: &Demo) -> Result<(), Failure> {
         let result = refused.map_or_else(|| "done".to_owned(), |code| format!("refused: {code}"));
         println!("    {:<34}{:<16}{with:<50}{result}", word("read-in"), word("tool"));
     }
-    if attempts.len() < 10 || done > 2 {
+    if attempts.len() < 10 || done > 2 || billing.requests().len() > 2 {
         return Err(Failure::Demo("the twin did too little, or too much"));
     }
     Ok(())
@@ -101,20 +98,18 @@ fn said(report: &Report, place: &str, expected: &str) -> Result<(), Failure> {
     if found == expected { Ok(()) } else { Err(Failure::Demo("the support desk did something else")) }
 }
 
-/// Waits until somebody is asked.
-fn question(demo: &Demo) -> Result<String, Failure> {
-    let start = Instant::now();
-    while start.elapsed() < PATIENCE {
-        let mut list = demo.ambit();
-        list.args(["--format", "json", "approvals", "list"]);
-        let program = list.get_program().to_string_lossy().into_owned();
-        let output = list.output().map_err(|source| Failure::Start { program, source })?;
-        let open: Vec<Question> = serde_json::from_slice(&output.stdout)
-            .map_err(|source| Failure::Json { command: steps::shown(&list), source })?;
-        if let Some(first) = open.into_iter().next() {
-            return Ok(first.id);
-        }
-        std::thread::sleep(Duration::from_millis(100));
-    }
-    Err(Failure::Demo("nobody was asked"))
+/// The billing service, with a ledger of this demo's own.
+fn billing(demo: &Demo) -> Result<Service, Failure> {
+    Ok(Service::billing(&demo.folder.join("ledger"), BILLING, Talk::Requests)?)
+}
+
+/// Waits until somebody is asked, and says what the question's id is.
+fn question(running: &mut Child) -> Result<String, Failure> {
+    let nobody = Failure::Demo("nobody was asked");
+    let Some(stderr) = running.stderr.take() else { return Err(nobody) };
+    let mut lines = BufReader::new(stderr).lines().map_while(Result::ok);
+    let id = lines.find_map(|line| line.trim().strip_prefix("ambit approvals deny ").map(str::to_owned));
+    // Whatever else it says is read, so that it is never kept waiting for a reader.
+    std::thread::spawn(move || lines.for_each(drop));
+    id.ok_or(nobody)
 }

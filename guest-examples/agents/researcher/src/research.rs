@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 use text::words::words;
 
-use crate::request;
+use crate::pages::{self, Pages};
+use crate::request::{self, Request};
 use crate::sentences::{Sentence, sentences};
 use crate::tools::{self, CallError, Found, Passage, Tools};
 use crate::weights::Weights;
@@ -43,28 +44,58 @@ impl Failure {
     }
 }
 
-/// Answers the question in `input`, as JSON: `question`, `answer`, `citations`, `searched` and `notes`.
+/// Answers the question in `input`, as JSON: `question`, `answer`, `citations`, `searched` and `notes`; and `pages`, with the
+/// addresses that were `read` and `refused`, when the request names pages.
 ///
 /// # Errors
 ///
-/// `bad-input` (see [`request::question`]), `no-tools` when there is no search tool, `search-refused` and
-/// `search-failed`. What goes wrong with a quote is a note.
+/// `bad-input` (see [`request::request`]), `no-tools` when there is no tool to search or to browse with, `search-refused` and
+/// `search-failed`. What goes wrong with a quote or a page is a note.
 pub fn research(input: &str, tools: &impl Tools) -> Result<Value, Failure> {
-    let question = request::question(input)?;
-    let found = tools::search(tools, &question, PASSAGES).map_err(|error| search_failure(&error))?;
-    let weights = Weights::of(&found);
-    let mut notes = unknown_words(&found);
-    let excerpts = quote(tools, best(&found, &weights), &mut notes);
+    let Request { question, pages } = request::request(input)?;
+    if pages.is_empty() {
+        let found = tools::search(tools, &question, PASSAGES).map_err(|error| search_failure(&error))?;
+        return Ok(report(&question, &found, |best, notes| quote(tools, best, notes)));
+    }
+    let pages = pages::read(tools, &pages)
+        .map_err(|_| Failure::new("no-tools", "no tool `browse` with a function `read` was granted"))?;
+    let found = pages.search(&question, PASSAGES as usize).ok_or_else(no_words)?;
+    let mut report = report(&question, &found, |best, notes| {
+        notes.extend_from_slice(&pages.notes);
+        best.into_iter().map(|(passage, rank)| Excerpt::of_page(passage, rank)).collect()
+    });
+    report["pages"] = told(&pages);
+    Ok(report)
+}
+
+/// What was read, and what was not.
+fn told(pages: &Pages) -> Value {
+    json!({"read": pages.read().collect::<Vec<_>>(), "refused": pages.refused})
+}
+
+/// Chooses what to say of what was found. `excerpts` gives passages their text to cite, and may leave notes.
+fn report<'a>(
+    question: &str,
+    found: &'a Found,
+    excerpts: impl FnOnce(Vec<(&'a Passage, f64)>, &mut Vec<String>) -> Vec<Excerpt<'a>>,
+) -> Value {
+    let weights = Weights::of(found);
+    let mut notes = unknown_words(found);
+    let excerpts = excerpts(best(found, &weights), &mut notes);
     let chosen = choose(&excerpts, &weights);
-    let (answer, citations) = write(&excerpts, &chosen, &found);
+    let (answer, citations) = write(&excerpts, &chosen, found);
     let searched = json!({"files": found.searched.files, "bytes": found.searched.bytes});
-    Ok(json!({
+    json!({
         "question": question,
         "answer": answer,
         "citations": citations,
         "searched": searched,
         "notes": notes,
-    }))
+    })
+}
+
+fn no_words() -> Failure {
+    Failure::new("bad-input", "the question has no word to look for")
 }
 
 fn search_failure(error: &CallError) -> Failure {
@@ -73,9 +104,7 @@ fn search_failure(error: &CallError) -> Failure {
         CallError::Refused(code, record) => {
             Failure::new("search-refused", &format!("the search was refused ({code}); audit record {record} says why"))
         }
-        CallError::Failed(error) if error.contains("no-words") => {
-            Failure::new("bad-input", "the question has no word to look for")
-        }
+        CallError::Failed(error) if error.contains("no-words") => no_words(),
         CallError::Failed(error) => Failure::new("search-failed", &format!("the search tool answered {error}")),
         CallError::Broken(why) => Failure::new("search-failed", &format!("the search tool broke down: {why}")),
     }
@@ -120,9 +149,27 @@ struct Excerpt<'a> {
     passage: &'a Passage,
     rank: f64,
     text: String,
-    /// Whether each line of the text is a line of the file.
-    exact: bool,
+    /// How its place is told.
+    place: Place,
     sentences: Vec<Sentence>,
+}
+
+/// How the place of a passage is told.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// By the lines of the sentences: each line of the text is a line of the file.
+    Lines,
+    /// By the lines of the passage.
+    Passage,
+    /// By the address alone: a page has no lines.
+    Page,
+}
+
+impl<'a> Excerpt<'a> {
+    fn of_page(passage: &'a Passage, rank: f64) -> Self {
+        let sentences = sentences(&passage.text, false, &passage.heading);
+        Excerpt { passage, rank, text: passage.text.clone(), place: Place::Page, sentences }
+    }
 }
 
 /// Asks for the exact text of passages. Where there is none, that of the search has to do.
@@ -131,24 +178,24 @@ fn quote<'a>(tools: &impl Tools, best: Vec<(&'a Passage, f64)>, notes: &mut Vec<
     let mut excerpts = Vec::new();
     for (passage, rank) in best {
         let quote = if offered { tools::quote(tools, passage).map_err(Some) } else { Err(None) };
-        let (text, exact) = match quote {
-            Ok(quote) if !quote.markup_removed => (quote.text, true),
+        let (text, place) = match quote {
+            Ok(quote) if !quote.markup_removed => (quote.text, Place::Lines),
             Ok(quote) => {
                 if !has_all_lines(&quote.text, &passage.text) {
                     notes.push(format!("{}:{} has changed since it was searched", passage.file, passage.line));
                 }
-                (passage.text.clone(), false)
+                (passage.text.clone(), Place::Passage)
             }
             Err(why) => {
                 if why == Some(CallError::Unknown) {
                     offered = false;
                 }
                 notes.extend(why.map(|why| quote_note(&why, passage)));
-                (passage.text.clone(), false)
+                (passage.text.clone(), Place::Passage)
             }
         };
         let sentences = sentences(&text, is_source_code(&passage.file), &passage.heading);
-        excerpts.push(Excerpt { passage, rank, text, exact, sentences });
+        excerpts.push(Excerpt { passage, rank, text, place, sentences });
     }
     excerpts
 }
@@ -285,7 +332,12 @@ fn citation(id: usize, excerpt: &Excerpt<'_>, chosen: &[usize]) -> Value {
     let quote = lines.get(first..=last.min(last_of_text)).unwrap_or_default().join("\n");
     let quote = &quote[..quote.floor_char_boundary(LONGEST_QUOTE)];
     let passage = excerpt.passage;
-    let (line, last_line) = if excerpt.exact {
+    let score = (passage.score * 1000.0).round() / 1000.0;
+    if excerpt.place == Place::Page {
+        let (url, heading) = (&passage.file, &passage.heading);
+        return json!({"id": id, "url": url, "cite": url, "heading": heading, "quote": quote, "score": score});
+    }
+    let (line, last_line) = if excerpt.place == Place::Lines {
         let line = |number: usize| passage.line.saturating_add(u32::try_from(number).unwrap_or(u32::MAX));
         (line(first), line(last))
     } else {
@@ -299,150 +351,9 @@ fn citation(id: usize, excerpt: &Excerpt<'_>, chosen: &[usize]) -> Value {
         "cite": format!("{}:{line}", passage.file),
         "heading": passage.heading,
         "quote": quote,
-        "score": (passage.score * 1000.0).round() / 1000.0,
+        "score": score,
     })
 }
 
 #[cfg(test)]
-mod tests {
-    use std::cell::RefCell;
-
-    use super::*;
-
-    /// Tools that answer from a script, and remember how they were called.
-    struct Script {
-        search: Result<Value, CallError>,
-        quote: fn(&str) -> Result<Value, CallError>,
-        calls: RefCell<Vec<String>>,
-    }
-
-    impl Tools for Script {
-        fn call(&self, name: &str, arguments: &str) -> Result<String, CallError> {
-            self.calls.borrow_mut().push(format!("{name} {arguments}"));
-            let answer = if name == "search.query" { self.search.clone() } else { (self.quote)(arguments) };
-            answer.map(|value| value.to_string())
-        }
-    }
-
-    fn passage(file: &str, line: u32, last_line: u32, score: f64, text: &str) -> Value {
-        json!({"file": file, "line": line, "last-line": last_line, "heading": "Guide", "score": score, "text": text})
-    }
-
-    fn found(passages: &[Value]) -> Value {
-        json!({
-            "passages": passages,
-            "terms": [
-                {"word": "fuel", "passages": 5},
-                {"word": "charged", "passages": 2},
-                {"word": "unicorns", "passages": 0},
-                {"word": "fuelcharged", "passages": 0},
-            ],
-            "searched": {"files": 7, "bytes": 900, "passages": 50, "skipped": 0},
-        })
-    }
-
-    fn two_passages() -> Value {
-        found(&[
-            passage("/documents/fuel.md", 10, 14, 4.0, "Guide\nFuel is charged for each instruction. Nothing is free."),
-            passage("/documents/page.html", 3, 3, 2.0, "Guide\nWhen the fuel is spent, no more of it is charged."),
-        ])
-    }
-
-    #[expect(clippy::unnecessary_wraps, reason = "others of its kind fail")]
-    fn exact(arguments: &str) -> Result<Value, CallError> {
-        if arguments.contains("page.html") {
-            let text = "Guide\nWhen the fuel is spent, no more of it is charged.";
-            return Ok(json!({"markup-removed": true, "text": text}));
-        }
-        let text = "## Guide\n\nFuel is charged for\neach *instruction*. Nothing is free.\n";
-        Ok(json!({"markup-removed": false, "text": text}))
-    }
-
-    fn run(
-        search: Result<Value, CallError>,
-        quote: fn(&str) -> Result<Value, CallError>,
-    ) -> (Result<Value, Failure>, Vec<String>) {
-        let script = Script { search, quote, calls: RefCell::new(Vec::new()) };
-        let report = research(r#"{"question": "How is fuel charged for unicorns?"}"#, &script);
-        (report, script.calls.into_inner())
-    }
-
-    #[test]
-    fn an_answer_says_where_each_sentence_stands() {
-        let (report, calls) = run(Ok(two_passages()), exact);
-        let report = report.unwrap();
-        assert_eq!(
-            report["answer"],
-            "Fuel is charged for each *instruction*. [1]\nWhen the fuel is spent, no more of it is charged. [2]"
-        );
-        let first = &report["citations"][0];
-        assert_eq!(
-            (&first["cite"], &first["line"], &first["last_line"]),
-            (&json!("/documents/fuel.md:12"), &json!(12), &json!(13))
-        );
-        assert_eq!(first["quote"], "Fuel is charged for\neach *instruction*. Nothing is free.");
-        let second = &report["citations"][1];
-        assert_eq!((&second["cite"], &second["last_line"]), (&json!("/documents/page.html:3"), &json!(3)));
-        assert_eq!(second["quote"], "When the fuel is spent, no more of it is charged.");
-        assert_eq!(report["searched"], json!({"files": 7, "bytes": 900}));
-        assert_eq!(report["notes"], json!(["no document has the word `unicorns`"]));
-        assert_eq!(calls.len(), 3);
-        assert_eq!(calls[1], r#"quote.lines {"file":"/documents/fuel.md","first":10,"last":14}"#);
-    }
-
-    #[test]
-    fn nothing_found_is_an_answer() {
-        let report = run(Ok(found(&[])), exact).0.unwrap();
-        assert_eq!(report["answer"], "Nothing in the documents answers this (7 files, 900 bytes searched).");
-        assert_eq!(report["citations"], json!([]));
-    }
-
-    #[test]
-    fn a_refused_quote_is_a_note() {
-        let (report, calls) = run(Ok(two_passages()), |_| Err(CallError::Refused("denied".to_owned(), 9)));
-        let report = report.unwrap();
-        assert_eq!(report["citations"][0]["cite"], "/documents/fuel.md:10");
-        assert_eq!(report["citations"][0]["last_line"], 14);
-        assert!(report["notes"][1].as_str().unwrap().contains("fuel.md:10 was refused (denied; audit record 9)"));
-        assert_eq!(calls.len(), 3);
-    }
-
-    #[test]
-    fn a_quote_tool_that_is_not_there_is_asked_once() {
-        let (report, calls) = run(Ok(two_passages()), |_| Err(CallError::Unknown));
-        assert_eq!(report.unwrap()["notes"].as_array().unwrap().len(), 2);
-        assert_eq!(calls.len(), 2);
-    }
-
-    #[test]
-    fn a_search_that_fails_has_a_code() {
-        let cases = [
-            (CallError::Unknown, "no-tools"),
-            (CallError::Refused("denied".to_owned(), 3), "search-refused"),
-            (CallError::Failed("\"no-words\"".to_owned()), "bad-input"),
-            (CallError::Failed("\"no-folder\"".to_owned()), "search-failed"),
-            (CallError::Broken("it trapped".to_owned()), "search-failed"),
-        ];
-        for (error, code) in cases {
-            assert_eq!(run(Err(error), exact).0.unwrap_err().code, code);
-        }
-        assert_eq!(run(Ok(json!({"passages": 1})), exact).0.unwrap_err().code, "search-failed");
-    }
-
-    #[test]
-    fn passages_of_marks_alone_are_still_cited() {
-        let table = passage("/documents/t.md", 1, 1, 1.0, "| |");
-        let report = run(Ok(found(&[table])), |_| Err(CallError::Broken(String::new()))).0.unwrap();
-        assert_eq!(report["answer"], "| | [1]");
-        assert_eq!(report["citations"][0]["quote"], "| |");
-    }
-
-    #[test]
-    fn source_code_is_known_by_its_name() {
-        for (file, is) in
-            [("/a/b.rs", true), ("/a.d/README", false), ("/a/b.md", false), ("/a/b.HTML", false), ("/a/b.c", true)]
-        {
-            assert_eq!(is_source_code(file), is, "{file}");
-        }
-    }
-}
+mod tests;

@@ -1,4 +1,4 @@
-//! The two tools, as the agent sees them.
+//! The three tools, as the agent sees them.
 
 use serde::de::{DeserializeOwned, Error};
 use serde::{Deserialize, Deserializer};
@@ -98,6 +98,17 @@ pub struct Quote {
     pub text: String,
 }
 
+/// A page, as `browse` shows it.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Page {
+    /// Where it is.
+    pub url: String,
+    /// Its text, as Markdown.
+    pub text: String,
+    /// Where it leads: complete addresses.
+    pub links: Vec<String>,
+}
+
 /// Asks for the passages that fit a question best.
 ///
 /// # Errors
@@ -115,6 +126,15 @@ pub fn search(tools: &impl Tools, question: &str, limit: u32) -> Result<Found, C
 pub fn quote(tools: &impl Tools, passage: &Passage) -> Result<Quote, CallError> {
     let arguments = json!({"file": passage.file, "first": passage.line, "last": passage.last_line});
     call(tools, "quote.lines", &arguments)
+}
+
+/// Asks for a page.
+///
+/// # Errors
+///
+/// See [`CallError`].
+pub fn browse(tools: &impl Tools, url: &str) -> Result<Page, CallError> {
+    call(tools, "browse.read", &json!({"url": url}))
 }
 
 fn call<T: DeserializeOwned>(tools: &impl Tools, name: &str, arguments: &Value) -> Result<T, CallError> {

@@ -1,4 +1,6 @@
-//! The component: the exported functions, and the ledger in the granted state.
+//! The component: the exported functions, over the network as far as it was granted.
+
+use std::env;
 
 #[expect(unsafe_code, clippy::pedantic, reason = "generated from WIT")]
 mod bindings {
@@ -12,10 +14,9 @@ mod bindings {
 }
 
 use bindings::exports::ambit_examples::billing::billing as wit;
+use web::Granted;
 
-use kept::Granted;
-
-use crate::ledger::{self, Currency, Refund};
+use crate::service::{self, Currency, Receipt, Refund, Service};
 
 struct Billing;
 
@@ -31,18 +32,23 @@ impl wit::Guest for Billing {
             wit::Currency::Usd => Currency::Usd,
             wit::Currency::Gbp => Currency::Gbp,
         };
-        let refunded = ledger::refund(&open()?, &order, amount, currency, reason)?;
-        Ok(wit::Refunded { receipt: receipt(refunded.refund, refunded.repeated), total: refunded.total })
+        let refunded = service()?.refund(&Refund { order, amount, currency, reason })?;
+        Ok(wit::Refunded { receipt: receipt(refunded.receipt), total: refunded.total })
     }
 
     fn refunds_of(order: String) -> Result<Vec<wit::Receipt>, wit::Error> {
-        let refunds = ledger::refunds_of(&open()?, &order)?;
-        Ok(refunds.into_iter().map(|refund| receipt(refund, true)).collect())
+        Ok(service()?.refunds_of(&order)?.into_iter().map(receipt).collect())
     }
 }
 
-fn receipt(refund: Refund, repeated: bool) -> wit::Receipt {
-    let Refund { number, order, amount, currency, reason } = refund;
+fn service() -> Result<Service<'static, Granted>, service::Error> {
+    let base = env::var("BILLING_URL")
+        .map_err(|_| service::Error::Service("nobody said in BILLING_URL where it is".to_owned()))?;
+    Service::at(&base, &Granted)
+}
+
+fn receipt(receipt: Receipt) -> wit::Receipt {
+    let Receipt { number, order, amount, currency, reason, repeated } = receipt;
     let currency = match currency {
         Currency::Eur => wit::Currency::Eur,
         Currency::Usd => wit::Currency::Usd,
@@ -51,18 +57,14 @@ fn receipt(refund: Refund, repeated: bool) -> wit::Receipt {
     wit::Receipt { number, order, amount, currency, reason, repeated }
 }
 
-impl From<ledger::Error> for wit::Error {
-    fn from(error: ledger::Error) -> Self {
+impl From<service::Error> for wit::Error {
+    fn from(error: service::Error) -> Self {
         match error {
-            ledger::Error::BadOrder => wit::Error::BadOrder,
-            ledger::Error::BadAmount => wit::Error::BadAmount,
-            ledger::Error::LongReason => wit::Error::LongReason,
-            ledger::Error::Unfinished => wit::Error::Unfinished,
-            ledger::Error::Ledger(why) => wit::Error::Ledger(why),
+            service::Error::BadOrder => wit::Error::BadOrder,
+            service::Error::BadAmount => wit::Error::BadAmount,
+            service::Error::LongReason => wit::Error::LongReason,
+            service::Error::Refused => wit::Error::Refused,
+            service::Error::Service(why) => wit::Error::Service(why),
         }
     }
-}
-
-fn open() -> Result<Granted, wit::Error> {
-    Granted::open().map_err(wit::Error::Ledger)
 }

@@ -17,9 +17,8 @@ mod bindings {
 use bindings::exports::ambit_examples::search::search as wit;
 use bindings::wasi::filesystem::preopens::get_directories;
 use bindings::wasi::filesystem::types::{Descriptor, DescriptorFlags, DescriptorType, OpenFlags, PathFlags};
-
-use crate::answer::{self, Corpus, Found, LARGEST};
-use crate::passages::Format;
+use retrieval::answer::{self, Corpus, Found, LARGEST};
+use retrieval::passages::Format;
 
 struct Search;
 

@@ -35,6 +35,11 @@ pub trait Corpus {
     fn walk(&mut self, found: &mut dyn FnMut(Found<'_>));
     /// Reads one document again.
     fn read(&mut self, path: &str) -> Option<Vec<u8>>;
+    /// How a document is written, or nothing when it is no text. Its name says it, unless the corpus knows better.
+    #[must_use]
+    fn format(path: &str) -> Option<Format> {
+        Format::of(path)
+    }
 }
 
 /// A passage that fits.
@@ -80,7 +85,7 @@ pub struct Answer {
 
 /// Searches a corpus. Nothing comes back when the question has no word to look for.
 #[must_use]
-pub fn answer(question: &str, limit: usize, corpus: &mut impl Corpus) -> Option<Answer> {
+pub fn answer<C: Corpus>(question: &str, limit: usize, corpus: &mut C) -> Option<Answer> {
     let terms = Terms::of(question);
     if terms.is_empty() {
         return None;
@@ -94,7 +99,7 @@ pub fn answer(question: &str, limit: usize, corpus: &mut impl Corpus) -> Option<
             searched.skipped += 1;
             return;
         };
-        let format = match Format::of(path) {
+        let format = match C::format(path) {
             Some(format) if bytes::find(&content[..content.len().min(HEAD)], 0, 0).is_none() => format,
             _ => {
                 searched.skipped += 1;
@@ -119,7 +124,7 @@ pub fn answer(question: &str, limit: usize, corpus: &mut impl Corpus) -> Option<
 }
 
 /// Reads the texts of hits again, and leaves out what says the same as a better one.
-fn recall(hits: &[Hit], limit: usize, paths: &BTreeMap<u32, String>, corpus: &mut impl Corpus) -> Vec<Passage> {
+fn recall<C: Corpus>(hits: &[Hit], limit: usize, paths: &BTreeMap<u32, String>, corpus: &mut C) -> Vec<Passage> {
     let mut ranks_by_document: BTreeMap<u32, BTreeMap<u32, usize>> = BTreeMap::new();
     for (rank, hit) in hits.iter().enumerate() {
         ranks_by_document.entry(hit.place.document).or_default().insert(hit.place.passage, rank);
@@ -129,7 +134,7 @@ fn recall(hits: &[Hit], limit: usize, paths: &BTreeMap<u32, String>, corpus: &mu
         let Some((path, content)) = paths.get(&document).and_then(|path| Some((path, corpus.read(path)?))) else {
             continue;
         };
-        let Some(format) = Format::of(path) else { continue };
+        let Some(format) = C::format(path) else { continue };
         let mut number = 0;
         cut(format, &content, |passage| {
             if let Some(rank) = ranks.get(&number) {

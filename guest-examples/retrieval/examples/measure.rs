@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 use std::{env, fs};
 
-use search::answer::{Corpus, Found, LARGEST, answer};
+use retrieval::answer::{Corpus, Found, LARGEST, answer};
 
 struct Folder(PathBuf);
 
