@@ -2,7 +2,7 @@
 //!
 //! Everything goes through the `ambit` program, as an operator would use it, and asserts on what the program answers and on
 //! what the audit log says. Guests are either WAT in the test or the components of `guest-examples`, which
-//! `cargo xtask guests` builds.
+//! `cargo xtask guests` and `cargo xtask foreign` build.
 #![allow(
     clippy::disallowed_methods,
     clippy::disallowed_types,
@@ -24,6 +24,7 @@ mod command_line;
 mod compute;
 mod decision_point;
 mod files;
+mod foreign;
 mod gate;
 mod http;
 mod isolation;

@@ -249,12 +249,14 @@ pub(crate) fn code_of(status: &str) -> i32 {
     }
 }
 
-/// A guest of `guest-examples`, as `cargo xtask guests` built it.
+/// A guest of `guest-examples`, as `cargo xtask guests` built it, or `cargo xtask foreign`.
 pub(crate) fn guest(name: &str) -> Vec<u8> {
     let default = Path::new(env!("CARGO_MANIFEST_DIR")).join("guest-examples/target/wasm32-wasip2/components");
     let folder = std::env::var_os("AMBIT_GUESTS").map_or(default, PathBuf::from);
     let path = folder.join(format!("{name}.wasm"));
-    std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}; run `cargo xtask guests` first", path.display()))
+    std::fs::read(&path).unwrap_or_else(|error| {
+        panic!("{}: {error}; run `cargo xtask guests` and `cargo xtask foreign` first", path.display())
+    })
 }
 
 /// Where compiled guests are kept between tests: compiling is what takes the longest.

@@ -47,6 +47,19 @@ pub(crate) enum Failure {
         #[source]
         source: Box<dyn Error + Send + Sync>,
     },
+    #[error(
+        "guests in Python need `python3`, 3.9 or newer, with its module `venv`: on Debian, `apt-get install python3-venv`"
+    )]
+    NoPython {
+        #[source]
+        source: Box<Failure>,
+    },
+    #[error("what `{requirements}` pins cannot be installed from the package index that pip is set up to use")]
+    Packages {
+        requirements: PathBuf,
+        #[source]
+        source: Box<Failure>,
+    },
     #[error("`{path}` must not exist: it breaks cargo where the toolchain server is out of reach")]
     ToolchainFile { path: PathBuf },
     #[error(transparent)]

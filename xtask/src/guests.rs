@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use wit_parser::{PackageMetadata, Resolve};
 
 use crate::failure::Failure;
+use crate::foreign;
 use crate::steps::{self, Steps};
 use crate::workspace::{Guest, WASM, Workspace};
 
@@ -20,14 +21,19 @@ pub(crate) fn build(steps: &mut Steps, workspace: &Workspace) -> Result<PathBuf,
         let mut cargo = workspace.guest_cargo();
         steps::run(cargo.args(["build", "--workspace", "--release", "--locked", "--target", WASM]))?;
         let components = target.join("components");
-        let documented = document(&guests, &target.join("release"), &components)?;
+        let documented = document(&guests, &foreign::names(workspace)?, &target.join("release"), &components)?;
         fill_bundles(&workspace.guests_folder().join("bundles"), &documented)?;
         Ok(components)
     })
 }
 
-/// Writes each guest's documented component to `components`, and deletes what no guest builds any more.
-fn document(guests: &[Guest], release: &Path, components: &Path) -> Result<BTreeMap<String, Vec<u8>>, Failure> {
+/// Writes each guest's documented component to `components`, and deletes what no guest builds any more, nor is `foreign`.
+fn document(
+    guests: &[Guest],
+    foreign: &[String],
+    release: &Path,
+    components: &Path,
+) -> Result<BTreeMap<String, Vec<u8>>, Failure> {
     let mut documented_guests = BTreeMap::new();
     for guest in guests {
         let artifact = release.join(&guest.artifact);
@@ -39,8 +45,9 @@ fn document(guests: &[Guest], release: &Path, components: &Path) -> Result<BTree
     }
     for entry in fs::read_dir(components).map_err(Failure::file("read", components))? {
         let path = entry.map_err(Failure::file("read", components))?.path();
-        let known =
-            path.file_name().and_then(|name| name.to_str()).is_some_and(|name| documented_guests.contains_key(name));
+        let known = path.file_name().and_then(|name| name.to_str()).is_some_and(|name| {
+            documented_guests.contains_key(name) || foreign.iter().any(|other| *name == format!("{other}.wasm"))
+        });
         if !known {
             fs::remove_file(&path).map_err(Failure::file("delete", &path))?;
         }
@@ -82,7 +89,7 @@ fn named_components(manifest: &Path) -> Result<Vec<String>, Failure> {
 /// Adds the documentation of the crate's own WIT package to its component. A crate without one stays as it is.
 ///
 /// The package may lean on its own `wit/deps`, or, without such a folder, on the project's `wit/`.
-fn documented(wasm: &[u8], crate_dir: &Path) -> Result<Vec<u8>, Failure> {
+pub(crate) fn documented(wasm: &[u8], crate_dir: &Path) -> Result<Vec<u8>, Failure> {
     let own = crate_dir.join("wit");
     if !own.is_dir() {
         return Ok(wasm.to_vec());

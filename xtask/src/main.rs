@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `setup` | makes rustc able to build for `wasm32-wasip2` |
 //! | `guests` | builds guest-examples/ and puts each bundle's components into its folder |
+//! | `foreign` | builds the guests in Python, and fetches the one that somebody else built |
 //! | `demo` | the main job and its hostile twins, from nothing to a verified audit log |
 //! | `serve` | the local services that bundles reach, until Ctrl-C |
 //! | `test` | every check, in the order in which they are likely to fail |
@@ -18,6 +19,7 @@
 
 mod demo;
 mod failure;
+mod foreign;
 mod guests;
 mod serve;
 mod setup;
@@ -37,6 +39,7 @@ usage: cargo xtask COMMAND
 
   setup          make rustc able to build for wasm32-wasip2
   guests         build guest-examples/ and put each bundle's components into its folder
+  foreign        build the guests in Python, and fetch the one that somebody else built
   demo           run the main job and its hostile twins
   serve          run the documentation server and the billing service until Ctrl-C:
                  [--docs DIR] [--docs-port PORT] [--ledger DIR] [--billing-port PORT]
@@ -75,6 +78,7 @@ fn command(arguments: &[&str]) -> Option<Command> {
             setup::wasm_target(steps, workspace)?;
             guests::build(steps, workspace).map(drop)
         }),
+        ["foreign"] => Box::new(foreign::build),
         ["demo"] => Box::new(demo::run),
         ["serve", options @ ..] => {
             let options = serve::Options::parse(options)?;

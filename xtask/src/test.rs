@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::failure::Failure;
+use crate::foreign;
 use crate::guests;
 use crate::setup;
 use crate::steps::{self, Steps};
@@ -24,6 +25,7 @@ pub(crate) fn run(steps: &mut Steps, workspace: &Workspace, real: bool) -> Resul
     lints(steps, workspace)?;
     steps.step("guests: unit tests", || cargo(workspace.guest_cargo(), &["test", "--workspace", "--locked"]))?;
     let components = guests::build(steps, workspace)?;
+    foreign::build(steps, workspace)?;
     tests(steps, workspace, &components)?;
     documentation(steps, workspace)?;
     dependencies(steps, workspace)?;
