@@ -6,6 +6,7 @@
 //! it: the same is measured with a home in memory.
 #![allow(
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::disallowed_methods,
     clippy::disallowed_types,
     clippy::print_stdout,

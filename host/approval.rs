@@ -2,9 +2,9 @@
 //!
 //! An approval is bound to a digest over everything that the person was asked about, the grants and the rules
 //! ([`Binding`]): another effect, another policy or another grant has another digest. What changes by itself (time, usage)
-//! is not bound, but decided on again. It is claimed in the
-//! transaction that records the effect's intent, so that of two that would use it one comes first. It expires by two
-//! clocks: the time of day, and the time since the machine was started, which nobody can set back.
+//! is not bound, but decided on again. It is claimed in the transaction that records the effect's intent, so that of two
+//! that would use it one comes first. It expires by two clocks: the time of day, and the time since the machine was
+//! started, which nobody can set back.
 //!
 //! What a person reads is made by the host, of the arguments in their canonical form.
 

@@ -228,7 +228,7 @@ pub struct Shared(Mutex<BTreeMap<TypeId, Arc<dyn Any + Send + Sync>>>);
 
 impl Shared {
     /// The task's value of a type; made when it is asked for first.
-    #[expect(clippy::expect_used, reason = "INVARIANT: a value stands under its own type")]
+    #[expect(clippy::expect_used, clippy::missing_panics_doc, reason = "INVARIANT: a value stands under its own type")]
     pub fn of<T: Any + Default + Send + Sync>(&self) -> Arc<T> {
         let mut values = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let value = values.entry(TypeId::of::<T>()).or_insert_with(|| Arc::new(T::default()));

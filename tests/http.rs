@@ -430,8 +430,8 @@ fn trickle(stream: &mut std::net::TcpStream) -> std::io::Result<()> {
 #[test]
 fn responses_have_bounds_of_bytes_time_headers_and_ratio() {
     let wire = long();
-    let slow = format!("paths = [\"/v1/slow/*\", \"/v1/slow-head/*\"], time = \"300ms\"");
-    let scene = scene(&[rule(&wire, &slow), rule(&wire, "response = \"1MiB\"")]);
+    let slow = "paths = [\"/v1/slow/*\", \"/v1/slow-head/*\"], time = \"300ms\"";
+    let scene = scene(&[rule(&wire, slow), rule(&wire, "response = \"1MiB\"")]);
     let too_long = "exceeds limit: 1048576 bytes";
     let cases: [(&str, Result<u64, &str>); 12] = [
         ("plain/1048576", Ok(1 << 20)),

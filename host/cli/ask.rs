@@ -11,6 +11,7 @@ use super::approvals::{describe, heading, until};
 use super::run::Approvals as How;
 use crate::edge::approvals::{Approvals, Listed, Verdict};
 use crate::front::Host;
+use crate::people::WhoError;
 use crate::policy::Person;
 
 /// How long a look at the terminal takes, in nanoseconds.
@@ -20,7 +21,7 @@ const LOOK: i64 = 100_000_000;
 pub(super) struct Questions {
     approvals: Approvals,
     /// Who answers here, if it can be told; if not, why not.
-    who: Result<Person, String>,
+    who: Result<Person, WhoError>,
     how: How,
     /// Set when the open question has been answered, here or elsewhere.
     settled: Mutex<Arc<AtomicBool>>,
@@ -29,7 +30,7 @@ pub(super) struct Questions {
 impl Questions {
     /// The questions of the tasks of a home.
     pub(super) fn of(host: &Host, how: How) -> Self {
-        let who = host.people.answering(crate::config::user_id(), None).map_err(|error| error.to_string());
+        let who = host.people.answering(crate::config::user_id(), None);
         Self { approvals: host.approvals.clone(), who, how, settled: Mutex::default() }
     }
 
@@ -55,7 +56,8 @@ impl Questions {
                 let _ = writeln!(stderr, "{} is in none of these groups, and cannot answer here", person.name);
             }
             (How::Ask, Err(why)) => {
-                let _ = writeln!(stderr, "{why}");
+                let help = miette::Diagnostic::help(why).map(|help| format!("\n  help: {help}")).unwrap_or_default();
+                let _ = writeln!(stderr, "{why}{help}");
             }
             _ => {}
         }

@@ -1,4 +1,4 @@
-//! Asks a decision point over HTTP (`OpenID` AuthZEN Authorization API 1.0), on a connection for each question.
+//! Asks a decision point over HTTP (`OpenID` `AuthZEN` Authorization API 1.0), on a connection for each question.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -102,7 +102,7 @@ fn message(setting: &Setting, id: &str, asked: &Value) -> Result<http::Request<F
         .map_err(failed)
 }
 
-/// What an answer says (AuthZEN, section 6.2). Whatever is not exactly a decision is none.
+/// What an answer says (`AuthZEN`, section 6.2). Whatever is not exactly a decision is none.
 fn verdict(body: &[u8]) -> Result<Verdict, PointError> {
     let answer: Value = serde_json::from_slice(body).map_err(|_| PointError("its answer is no JSON".to_owned()))?;
     let Some(allowed) = answer.get("decision").and_then(Value::as_bool) else {

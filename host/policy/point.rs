@@ -1,6 +1,6 @@
 //! A decision point of the operator's own: what the rules allow is put to it as well, and both have to allow it.
 //!
-//! It is asked in the words of the `OpenID` AuthZEN Authorization API 1.0 (section 6, the access evaluation API).
+//! It is asked in the words of the `OpenID` `AuthZEN` Authorization API 1.0 (section 6, the access evaluation API).
 
 use std::fmt;
 use std::future::Future;
@@ -95,7 +95,7 @@ pub trait Point: Send + Sync {
     fn evaluate(&self, id: String, asked: Value) -> Answer;
 }
 
-/// A question, as AuthZEN has it (section 5): with everything that rules would see.
+/// A question, as `AuthZEN` has it (section 5): with everything that rules would see.
 ///
 /// # Errors
 /// When an argument cannot be told.

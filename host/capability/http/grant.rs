@@ -368,7 +368,7 @@ impl Grant {
             let methods: BTreeSet<_> =
                 rule.methods.iter().filter(|method| request.methods.contains(method)).cloned().collect();
             let hosts: Vec<_> = rule.hosts.iter().filter(|host| request.asks_for(host)).cloned().collect();
-            (!methods.is_empty() && !hosts.is_empty()).then(|| Rule { methods, hosts, ..rule.clone() })
+            (!methods.is_empty() && !hosts.is_empty()).then(|| Rule { hosts, methods, ..rule.clone() })
         });
         let rules: Vec<_> = rules.collect();
         (!rules.is_empty()).then_some(Self { rules })

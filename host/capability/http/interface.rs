@@ -130,11 +130,13 @@ impl WasiHttpHooks for Hooks {
     fn is_forbidden_header(&mut self, name: &HeaderName) -> bool {
         let is_forbidden = headers::is_forbidden(name);
         // There are as many names as a guest likes that begin with `proxy-`.
-        if is_forbidden && self.refused.len() < 32 && self.refused.insert(name.to_string()) {
-            if let Some(guarded) = &self.guarded {
-                let header = Unsendable(format!("header {name}"));
-                guarded.guard::<Http>().refuse_in_passing(Code::NotGranted, &header, "no guest sets this header");
-            }
+        if is_forbidden
+            && let Some(guarded) = &self.guarded
+            && self.refused.len() < 32
+            && self.refused.insert(name.to_string())
+        {
+            let header = Unsendable(format!("header {name}"));
+            guarded.guard::<Http>().refuse_in_passing(Code::NotGranted, &header, "no guest sets this header");
         }
         is_forbidden
     }

@@ -196,16 +196,21 @@ fn who_said_no_is_not_asked_again_and_nobody_is_asked_too_often() {
     world.open(binding("d"), moment(1_000_001 + HOUR, 5_001 + HOUR)).unwrap();
 }
 
-#[test]
-fn all_groups_have_to_approve() {
-    let world = World::new();
+/// A question to finance and security, and what it is bound to.
+fn asking_both(world: &World) -> (String, Hash) {
     let digest = binding("x");
     let both = world.within(move |transaction| {
         let mut request = request(digest);
         request.ask.groups.insert("security".to_owned());
         open(transaction, &request, &asked())
     });
-    let id = both.unwrap();
+    (both.unwrap(), digest)
+}
+
+#[test]
+fn all_groups_have_to_approve() {
+    let world = World::new();
+    let (id, digest) = asking_both(&world);
     let now = || moment(1_001_000, 6_000);
     assert_eq!(world.give(&id, Verdict::Approve, person("maria", "finance"), now()).unwrap(), State::Open);
     assert!(matches!(world.claim(&id, digest, now()), Err(ClaimError::NotGiven(State::Open))));
@@ -216,13 +221,7 @@ fn all_groups_have_to_approve() {
 #[test]
 fn the_first_of_several_yeses_expires_first() {
     let world = World::new();
-    let digest = binding("x");
-    let both = world.within(move |transaction| {
-        let mut request = request(digest);
-        request.ask.groups.insert("security".to_owned());
-        open(transaction, &request, &asked())
-    });
-    let id = both.unwrap();
+    let (id, digest) = asking_both(&world);
     world.give(&id, Verdict::Approve, person("maria", "finance"), moment(1_001_000, 6_000)).unwrap();
     // An approval holds for a minute, and this is five later.
     let later = || moment(1_301_000, 306_000);
