@@ -683,3 +683,55 @@ fn a_certificate_has_to_lead_to_the_roots_that_the_rule_names() {
     let last = scene.records_of("outcome", "http.request").pop().unwrap();
     assert!(last["detail"].as_str().unwrap().contains("no certificate"), "{last}");
 }
+
+#[test]
+fn a_hop_has_the_method_the_labels_and_the_bounds_that_are_due() {
+    let (second, other) = (Wire::greeting(), Wire::greeting());
+    let (to_second, to_other) = (authority(&second), authority(&other));
+    let wire = Wire::answering(move |request, stream| {
+        let path = request.line().split_once(' ').unwrap().1.to_owned();
+        let status = path.trim_start_matches("/v1/").parse().unwrap_or(302);
+        let to = if path == "/v1/other" { &to_other } else { &to_second };
+        stream.write_all(&redirect(status, &format!("http://{to}/v1/end")))
+    });
+    let first =
+        rule(&wire, "methods = [\"GET\", \"HEAD\", \"POST\", \"PUT\"], redirects = 1, labels = [\"confidential\"]");
+    let end = rule(
+        &second,
+        "methods = [\"GET\", \"HEAD\", \"POST\", \"PUT\"], accepts = [\"confidential\"], request = \"4B\"",
+    );
+    let scene = scene(&[]);
+    scene.grant(&format!("{}[output]\naccepts = [\"confidential\"]\n", grant(&[first, end, rule(&other, "")])));
+    let ask = |method: &str, path: &str, body: &str| {
+        let pieces = if body.is_empty() { Value::Null } else { json!([body]) };
+        json!({ "method": method, "authority": authority(&wire), "path": format!("/v1/{path}"), "pieces": pieces })
+    };
+    for (method, status, then, body) in [
+        ("GET", "302", "GET", ""),
+        ("HEAD", "303", "HEAD", ""),
+        ("POST", "301", "GET", ""),
+        ("POST", "302", "GET", ""),
+        ("POST", "303", "GET", ""),
+        ("PUT", "302", "PUT", "four"),
+        ("POST", "307", "POST", "four"),
+        ("POST", "308", "POST", "four"),
+    ] {
+        let sent = if method == "GET" || method == "HEAD" { "" } else { "four" };
+        let answer = send(&scene, &ask(method, status, sent));
+        assert_eq!(answer["ok"]["status"], 200, "{method} {status}: {answer}");
+        let arrived = second.arrived();
+        let last = arrived.last().unwrap();
+        assert_eq!(
+            (last.line(), last.body.as_slice()),
+            (format!("{then} /v1/end"), body.as_bytes()),
+            "{method} {status}"
+        );
+    }
+    let before = second.connections();
+    // Longer than the second rule lets a body be; and a host that may not know what the first one said.
+    assert_eq!(send(&scene, &ask("POST", "307", "and five"))["error"], "ErrorCode::HttpRequestDenied");
+    assert_eq!(send(&scene, &ask("GET", "other", ""))["error"], "ErrorCode::HttpRequestDenied");
+    assert_eq!((second.connections(), other.connections()), (before, 0));
+    let codes: Vec<_> = refusals(&scene).iter().map(|record| record["code"].clone()).collect();
+    assert_eq!(codes, ["not-granted", "denied"]);
+}

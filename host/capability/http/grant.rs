@@ -430,3 +430,154 @@ pub(super) fn compared(grant: Option<&Grant>, request: Option<&Request>) -> Vec<
 fn wish(method: &Method, host: Option<&HostName>) -> String {
     format!("{} {}", method.0, host.map_or("some host", |host| &host.0))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Grant, String> {
+        let document = toml::from_str::<toml::Table>(&format!("http = [{text}]")).map_err(|error| error.to_string())?;
+        document["http"].clone().try_into().map_err(|error: toml::de::Error| error.to_string())
+    }
+
+    fn rule(more: &str) -> Result<Grant, String> {
+        let more = if more.contains("host =") { more.to_owned() } else { format!("host = \"a.example\", {more}") };
+        let more = if more.contains("paths =") { more } else { format!("{more}, paths = [\"/**\"]") };
+        read(&format!("{{ methods = [\"GET\"], {more} }}"))
+    }
+
+    fn lists(grant: &Grant, method: &str, url: &str) -> bool {
+        let (scheme, rest) = url.split_once("://").unwrap();
+        let (authority, path) = rest.split_at(rest.find('/').unwrap());
+        grant.rule(method, &Target::read(scheme, authority, path).unwrap()).is_some()
+    }
+
+    #[test]
+    fn patterns_match_whole_segments() {
+        for (pattern, path, expected) in [
+            ("/v1/refunds", "/v1/refunds", true),
+            ("/v1/refunds", "/v1/refunds/", false),
+            ("/v1/refunds", "/v1/Refunds", false),
+            ("/v1/*", "/v1/a", true),
+            ("/v1/*", "/v1/", false),
+            ("/v1/*", "/v1/a/b", false),
+            ("/v1/*/x", "/v1/a/x", true),
+            ("/v1/**", "/v1/", true),
+            ("/v1/**", "/v1/a/b", true),
+            ("/v1/**", "/v1", false),
+            ("/v1/**", "/v10/a", false),
+            ("/**", "/", true),
+            ("/", "/", true),
+            ("/", "/a", false),
+            ("/a b/é", "/a%20b/%C3%A9", true),
+            ("/%61", "/a", true),
+        ] {
+            let grant = rule(&format!("paths = [\"{pattern}\"]")).unwrap();
+            assert_eq!(lists(&grant, "GET", &format!("https://a.example{path}")), expected, "{pattern} and {path}");
+        }
+        for odd in ["", "v1", "/a*", "/**/b", "/a//b", "/a/../b", "/a?b", "/a#b", "/%2f", "/a;b"] {
+            assert!(rule(&format!("paths = [\"{odd}\"]")).is_err(), "{odd}");
+        }
+    }
+
+    #[test]
+    fn hosts_are_exact_and_in_their_usual_notation() {
+        let grant = rule("host = \"a.example\", subdomains = [\"eu\", \"b.us\"], port = 8443").unwrap();
+        for (host, expected) in [
+            ("a.example", true),
+            ("eu.a.example", true),
+            ("b.us.a.example", true),
+            ("us.a.example", false),
+            ("x.eu.a.example", false),
+        ] {
+            assert_eq!(lists(&grant, "GET", &format!("https://{host}:8443/")), expected, "{host}");
+            assert!(!lists(&grant, "GET", &format!("https://{host}/")), "{host}");
+        }
+        assert!(!lists(&grant, "POST", "https://a.example:8443/") && !lists(&grant, "GET", "http://a.example:8443/"));
+        assert!(lists(&rule("host = \"::1\"").unwrap(), "GET", "https://[::1]/"));
+        for odd in [
+            "",
+            "*.example",
+            "a.example.",
+            "127.1",
+            "1",
+            "0x7f",
+            "http://a.example",
+            "a.example:80",
+            "a example",
+            "ex\u{e4}mple.com",
+            "::ffff:127.0.0.1",
+            "[::1",
+            "a..b%",
+            "A.Example.",
+        ] {
+            assert!(rule(&format!("host = \"{odd}\"")).is_err(), "{odd}");
+        }
+        for odd in ["", "*", "a..b", ".a", "A", "a/b"] {
+            assert!(rule(&format!("subdomains = [\"{odd}\"]")).is_err(), "{odd}");
+        }
+        assert!(rule("host = \"10.0.0.1\", subdomains = [\"a\"]").is_err());
+    }
+
+    #[test]
+    fn a_host_that_is_an_address_names_it_and_others_reach_the_public() {
+        let reach = |more: &str| rule(more).unwrap().rules[0].reach.to_string();
+        assert_eq!(reach("host = \"a.example\""), "public");
+        assert_eq!(reach("host = \"10.0.0.1\""), "10.0.0.1/32");
+        assert_eq!(reach("host = \"::1\""), "::1/128");
+        assert_eq!(reach("host = \"10.0.0.1\", addresses = [\"10.0.0.2\"]"), "10.0.0.2/32");
+    }
+
+    #[test]
+    fn rules_that_contradict_themselves_are_mistakes() {
+        for odd in [
+            "methods = []",
+            "paths = []",
+            "port = 0",
+            "port = 65536",
+            "stream = true, redirects = 1",
+            "redirects = 21",
+            "scheme = \"http\", ca = \"ca.pem\"",
+            "time = \"0s\"",
+            "addresses = []",
+            "budget = { request = 1 }",
+            "pathes = []",
+            "scheme = \"ftp\"",
+        ] {
+            let host = if odd.contains("methods") {
+                "host = \"a.example\", paths = [\"/\"]"
+            } else {
+                "methods = [\"GET\"], host = \"a.example\", paths = [\"/\"]"
+            };
+            let host = if odd.starts_with("paths") { "methods = [\"GET\"], host = \"a.example\"" } else { host };
+            assert!(read(&format!("{{ {host}, {odd} }}")).is_err(), "{odd}");
+        }
+        for method in ["CONNECT", "TRACE", "get", "", "GET "] {
+            assert!(
+                read(&format!("{{ methods = [\"{method}\"], host = \"a.example\", paths = [\"/\"] }}")).is_err(),
+                "{method}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_was_not_asked_for_is_not_there() {
+        let grant = read(
+            "{ host = \"a.example\", subdomains = [\"eu\"], methods = [\"GET\", \"POST\"], paths = [\"/**\"] }, \
+             { host = \"b.example\", methods = [\"GET\"], paths = [\"/**\"] }",
+        )
+        .unwrap();
+        let request = |text: &str| toml::from_str::<Request>(text).unwrap();
+        let left = |asked: &str| grant.narrow(&request(asked)).map(|grant| grant.lines()).unwrap_or_default();
+        assert_eq!(left("methods = [\"GET\"]").len(), 3);
+        assert_eq!(left("methods = [\"POST\"]\nhosts = [\"eu.a.example\"]"), ["POST https://eu.a.example/**"]);
+        assert!(left("methods = [\"DELETE\"]").is_empty());
+        let all = compared(Some(&grant), Some(&request("methods = [\"POST\", \"PUT\"]\nhosts = [\"a.example\"]")));
+        let of = |standing| {
+            all.iter().filter(|(_, own)| *own == standing).map(|(line, _)| line.as_str()).collect::<Vec<_>>()
+        };
+        assert_eq!(of(Standing::Granted), ["POST https://a.example/**"]);
+        assert_eq!(of(Standing::Refused), ["PUT a.example"]);
+        assert_eq!(of(Standing::Unused).len(), 4);
+    }
+}
