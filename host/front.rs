@@ -214,6 +214,11 @@ impl Host {
         })
     }
 
+    /// Where the decision point is that decides beside the rules, if there is one.
+    pub fn decision_point(&self) -> Option<String> {
+        self.point.as_ref().map(|point| point.place())
+    }
+
     /// The engine, to look at components without running them.
     pub fn engine(&self) -> &Engine {
         &self.engine

@@ -142,6 +142,10 @@ fn no_proper_answer_is_a_no() {
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let scene = scene(&format!("url = \"http://127.0.0.1:{closed}/\""));
     assert!(!keep(&scene).1);
+    let arguments = json!({ "bucket": "", "key": "k" }).to_string();
+    let explain = ["policy", "explain", "bundle", "--policy", "policy", "--tool", "keeper.get", "--args", &arguments];
+    let told = scene.ambit(&explain);
+    assert!(told.stdout.contains("besides, the decision point at http://127.0.0.1:"), "{told:?}");
     let wire = cautious();
     scene
         .write("home/config.toml", format!("[decision-point]\n{}\naddresses = [\"10.0.0.1\"]\n", at(&wire)).as_bytes());

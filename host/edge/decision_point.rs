@@ -33,6 +33,10 @@ impl DecisionPoint {
 }
 
 impl Point for DecisionPoint {
+    fn place(&self) -> String {
+        self.setting.url.to_string()
+    }
+
     fn evaluate(&self, id: String, asked: Value) -> Answer {
         let (setting, resolver, trust) = (Arc::clone(&self.setting), Arc::clone(&self.resolver), self.trust.clone());
         Box::pin(async move {

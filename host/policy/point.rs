@@ -91,6 +91,8 @@ pub type Answer = Pin<Box<dyn Future<Output = Result<Verdict, PointError>> + Sen
 
 /// Decides beside the rules.
 pub trait Point: Send + Sync {
+    /// Where it is, for people.
+    fn place(&self) -> String;
     /// Asks whether something is allowed. `id` tells this question from others in its log.
     fn evaluate(&self, id: String, asked: Value) -> Answer;
 }

@@ -105,6 +105,8 @@ struct Explanation {
     grant: Entry,
     rules: Vec<Rule>,
     ask: Option<Asked>,
+    /// The decision point that would have to allow it as well.
+    point: Option<String>,
 }
 
 /// The part of the grant manifest that covers the request, or what would have to be there.
@@ -167,7 +169,9 @@ pub(super) fn explain(context: &Context, arguments: &Arguments) -> Result<ExitCo
     let rules = verdict.rules().iter().filter_map(|name| Some((name, loaded.policy.rules().get(name)?)));
     let rules =
         rules.map(|(name, rule)| Rule { name: name.clone(), place: rule.place(), text: rule.text().to_owned() });
+    let is_open = matches!(verdict.word(), Word::Allow | Word::NeedsApproval);
     let explanation = Explanation {
+        point: host.decision_point().filter(|_| is_open),
         action: supposed.action.clone(),
         resource: supposed.resource.clone(),
         component: supposed.component.clone(),
@@ -295,7 +299,7 @@ fn entry(supposed: &Supposed, subject: &Subject<'_>, loaded: &Loaded) -> Entry {
 }
 
 fn show(explanation: &Explanation, supposed: &Supposed, bundle: &str) -> Result<(), Failure> {
-    let Explanation { grant, rules, ask, decision, why, .. } = explanation;
+    let Explanation { grant, rules, ask, decision, why, point, .. } = explanation;
     let paint = Paint::of_stdout();
     let mut out = std::io::stdout().lock();
     let mut line = |key: &str, text: &str| writeln!(out, "{key:<10}{text}");
@@ -330,6 +334,9 @@ fn show(explanation: &Explanation, supposed: &Supposed, bundle: &str) -> Result<
         let groups: Vec<String> = groups.iter().map(|group| output::printable(group)).collect();
         let (deadline, ttl) = (HumanDuration::from_millis(*deadline), HumanDuration::from_millis(*ttl));
         line("", &format!("{} would be asked, for {deadline}; a yes holds for {ttl}", groups.join(" and ")))?;
+    }
+    if let Some(place) = point {
+        line("", &format!("besides, the decision point at {} has to allow it", output::printable(place)))?;
     }
     Ok(())
 }
