@@ -354,12 +354,6 @@ impl<'a, G> Guard<'a, G> {
             entry.detail = detail("why", "the grant does not cover it");
             return Err(gate.refuse(Code::NotGranted, entry).await.into());
         };
-        if let Some(accepted) = effect.accepts(grant)
-            && let Err(why) = cleared(&self.actor.labels.now(), &accepted)
-        {
-            entry.detail = detail("why", &why);
-            return Err(gate.refuse(Code::Denied, entry).await.into());
-        }
         entry.arguments = match gate.digest(&effect) {
             Ok(digest) => digest,
             Err(error) => {
@@ -367,7 +361,20 @@ impl<'a, G> Guard<'a, G> {
                 return Err(gate.refuse(Code::Unavailable, entry).await.into());
             }
         };
-        let claim = self.permitted(&effect, &mut entry).await?;
+        let claim = loop {
+            let labels = self.actor.labels.now();
+            if let Some(accepted) = effect.accepts(grant)
+                && let Err(why) = cleared(&labels, &accepted)
+            {
+                entry.detail = detail("why", &why);
+                return Err(gate.refuse(Code::Denied, entry).await.into());
+            }
+            let claim = self.permitted(&effect, &mut entry).await?;
+            // While others were asked, the task can have touched data, and what was decided is not decided for that.
+            if self.actor.labels.now() == labels {
+                break claim;
+            }
+        };
         let reservation = match gate.budget.reserve(effect.cost()) {
             Ok(reservation) => reservation,
             Err(exhausted) => return Err(self.exhausted(exhausted, entry).await),
@@ -422,7 +429,7 @@ impl<'a, G> Guard<'a, G> {
             }
         };
         // Nobody is bothered about what it does not allow.
-        if let Some(objection) = self.objection(&policy, &question, entry.effect).await {
+        if let Some(objection) = self.objection(effect, &question, entry.effect).await {
             entry.detail = objection.detail();
             return Err(self.gate.refuse(objection.code, entry.clone()).await.into());
         }

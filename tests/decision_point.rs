@@ -1,10 +1,11 @@
 //! A decision point of the operator's own: it can forbid what the rules allow, never the other way, and no answer is a no.
 
 use std::io::Write as _;
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -195,5 +196,75 @@ fn people_are_asked_only_about_what_it_allows_and_it_is_asked_again_after_them()
         assert_eq!(given.code, 0, "{given:?}");
         let report = running.end().json();
         assert_eq!(report["output"][0]["error"].is_null(), kept, "{report}");
+    }
+}
+
+/// A policy of Cerbos. It sees the properties of subjects and resources, and no context.
+const CERBOS_POLICY: &str = "apiVersion: api.cerbos.dev/v1
+resourcePolicy:
+  resource: Tool
+  version: default
+  rules:
+    - actions: [tools.call]
+      effect: EFFECT_ALLOW
+      roles: [task]
+      condition:
+        match:
+          expr: R.id == \"keeper.set\" && P.attr.user.name == \"sam\" && P.attr.depth == 0
+";
+
+#[test]
+#[ignore = "needs the program of Cerbos: `cargo xtask test --real`"]
+fn cerbos_is_a_decision_point() {
+    let program = std::env::var("AMBIT_CERBOS").expect("AMBIT_CERBOS names the program of Cerbos");
+    let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (http, grpc) = (free(), free());
+    let scene = scene(&format!("url = \"http://{http}/access/v1/evaluation\"\ntimeout = \"20s\""));
+    scene.write("cerbos/tool.yaml", CERBOS_POLICY.as_bytes());
+    let state = CERBOS_POLICY.split("      condition").next().unwrap().replace("[tools.call]", "[\"*\"]");
+    scene.write("cerbos/state.yaml", state.replace("resource: Tool", "resource: Namespace").as_bytes());
+    let config = format!(
+        "server:\n  httpListenAddr: \"{http}\"\n  grpcListenAddr: \"{grpc}\"\nstorage:\n  driver: disk\n  disk:\n    \
+         directory: {}\ntelemetry:\n  disabled: true\n",
+        scene.path("cerbos").display()
+    );
+    scene.write("cerbos.yaml", config.as_bytes());
+    let mut server = Command::new(program);
+    server.args(["server", "--config"]).arg(scene.path("cerbos.yaml")).stdout(Stdio::null()).stderr(Stdio::null());
+    let _server = Program::start(&mut server, http);
+    let run = |user: &str| {
+        let call = json!({ "tool": "keeper.set", "arguments": { "bucket": "", "key": "k", "value": "v" } });
+        let input = json!({ "calls": [call] }).to_string();
+        let run = ["--format", "json", "run", "bundle", "--policy", "policy", "--as", user, "--input", &input];
+        scene.ambit(&run).json()["output"][0].clone()
+    };
+    assert_eq!(run("max")["code"], "RefusalCode::Denied");
+    assert!(scene.records_of("intent", "tools.call").is_empty());
+    let done = run("sam");
+    assert!(done["error"].is_null(), "{done}");
+    assert_eq!(scene.records_of("outcome", "state.write")[0]["code"], "done");
+}
+
+/// A server in a process of its own.
+struct Program(Child);
+
+impl Program {
+    /// Starts it, and waits until it listens.
+    fn start(command: &mut Command, address: SocketAddr) -> Self {
+        let program = Self(command.spawn().unwrap());
+        let start = Instant::now();
+        while TcpStream::connect(address).is_err() {
+            assert!(start.elapsed() < Duration::from_secs(60), "it does not listen");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        program
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }

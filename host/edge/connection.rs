@@ -119,7 +119,8 @@ where
         }
     };
     let mut builder = http1::Builder::new();
-    builder.max_headers(MOST_HEADERS).max_buf_size(LONGEST_HEAD);
+    // The buffer bounds a head only about: the last read can end one that is longer.
+    builder.max_headers(MOST_HEADERS).max_header_size(LONGEST_HEAD).max_buf_size(LONGEST_HEAD);
     let link = builder.handshake(TokioIo::new(wire)).await;
     let (sender, driver) = link.map_err(|error| ConnectError::Handshake(error.to_string()))?;
     Ok(Link { sender, driver: Some(Box::pin(driver)) })

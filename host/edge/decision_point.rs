@@ -108,7 +108,9 @@ fn message(setting: &Setting, id: &str, asked: &Value) -> Result<http::Request<F
 
 /// What an answer says (`AuthZEN`, section 6.2). Whatever is not exactly a decision is none.
 fn verdict(body: &[u8]) -> Result<Verdict, PointError> {
-    let answer: Value = serde_json::from_slice(body).map_err(|_| PointError("its answer is no JSON".to_owned()))?;
+    // Strictly: of a `decision` that is there twice, none is the decision.
+    let text = std::str::from_utf8(body).map_err(|_| PointError("its answer is no JSON".to_owned()))?;
+    let answer = crate::tool::json::parse(text).map_err(|_| PointError("its answer is no JSON".to_owned()))?;
     let Some(allowed) = answer.get("decision").and_then(Value::as_bool) else {
         return Err(PointError("its answer has no `decision` that is true or false".to_owned()));
     };
@@ -142,6 +144,7 @@ mod tests {
             r#"{"decision": null}"#,
             r#"{"Decision": true}"#,
             r#"{"decision": true} x"#,
+            r#"{"decision": false, "decision": true}"#,
         ] {
             assert!(read(odd).is_err(), "{odd}");
         }

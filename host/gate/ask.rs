@@ -85,7 +85,7 @@ impl<G> Guard<'_, G> {
             }
             Decision::NeedsApproval { .. } => return Err(No::denied("it is not allowed any more")),
         }
-        if let Some(Objection { code, why, .. }) = self.objection(&policy, &question, entry.effect).await {
+        if let Some(Objection { code, why, .. }) = self.objection(effect, &question, entry.effect).await {
             return Err(No { code, why });
         }
         entry.detail = detail("approval", &open.id);

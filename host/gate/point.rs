@@ -1,8 +1,8 @@
 //! Asks the operator's own decision point about what the rules allow.
 
-use super::{Code, Guard};
+use super::{Code, Effect, Guard};
+use crate::policy::Question;
 use crate::policy::point;
-use crate::policy::{Policy, Question};
 
 /// Why it is not allowed after all.
 pub(super) struct Objection {
@@ -26,22 +26,32 @@ impl Objection {
 
 impl<G> Guard<'_, G> {
     /// What the decision point has against something, if there is one. No answer is one.
-    pub(super) async fn objection(&self, policy: &Policy, question: &Question<'_>, effect: u64) -> Option<Objection> {
+    pub(super) async fn objection<E: Effect<Grant = G>>(
+        &self,
+        effect: &E,
+        question: &Question<'_>,
+        number: u64,
+    ) -> Option<Objection> {
         let point = self.gate.point.as_ref()?;
         let unanswered = |error: point::PointError| Objection {
             code: Code::Unavailable,
             why: format!("the decision point gave no answer: {error}"),
             reason: None,
         };
-        let asked = match point::asked(question, policy.arguments(question)) {
+        // All of them, as the tool gets them: what rules cannot see, another engine may look at.
+        let arguments = effect.arguments().map(|_| effect.shown()).transpose();
+        let arguments = arguments.map_err(|error| point::PointError(error.to_string()));
+        let asked = match arguments.and_then(|arguments| point::asked(question, arguments)) {
             Ok(asked) => asked,
             Err(error) => return Some(unanswered(error)),
         };
-        match point.evaluate(format!("{}-{effect}", question.principal.task), asked).await {
+        match point.evaluate(format!("{}-{number}", question.principal.task), asked).await {
             Ok(verdict) if verdict.allowed => None,
             Ok(verdict) => {
                 let why = "the decision point does not allow it".to_owned();
-                Some(Objection { code: Code::Denied, why, reason: verdict.reason })
+                // It was told the arguments and can repeat them: its reason is kept where a guest's own words would be.
+                let reason = verdict.reason.map(|reason| self.actor.told(&reason)).filter(|reason| !reason.is_empty());
+                Some(Objection { code: Code::Denied, why, reason })
             }
             Err(error) => Some(unanswered(error)),
         }

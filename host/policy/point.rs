@@ -101,7 +101,7 @@ pub trait Point: Send + Sync {
 ///
 /// # Errors
 /// When an argument cannot be told.
-pub fn asked(question: &Question<'_>, arguments: Option<Attribute>) -> Result<Value, PointError> {
+pub fn asked(question: &Question<'_>, arguments: Option<Value>) -> Result<Value, PointError> {
     let Question { principal, standing, action, resource, context, .. } = question;
     let user = principal.user.as_ref().map(|user| json!({ "name": user.name, "groups": user.groups }));
     let mut properties = object(resource.attributes.iter().map(|(name, value)| ((*name).to_owned(), value)))?;
@@ -111,7 +111,7 @@ pub fn asked(question: &Question<'_>, arguments: Option<Attribute>) -> Result<Va
     }
     let mut context = object(context.iter().map(|(name, value)| ((*name).to_owned(), value)))?;
     if let Some(arguments) = arguments {
-        context.insert("args".to_owned(), value(&arguments)?);
+        context.insert("args".to_owned(), arguments);
     }
     let mut subject = json!({
         "bundle": principal.bundle,

@@ -1,6 +1,7 @@
 //! What a guest reaches: its mounts, and nothing beside them. Each refusal is looked for on the disk and in the audit log.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use wasmtime::component::Resource as Handle;
 use wasmtime_wasi::p2::StreamError;
@@ -13,7 +14,9 @@ use super::world::{
     plain, quota,
 };
 use super::{Amount, Granted};
+use crate::gate::Actor;
 use crate::grant::Limits;
+use crate::policy::point::{Answer as Asked, Point, Verdict};
 
 #[test]
 fn a_mount_is_read() {
@@ -279,4 +282,31 @@ fn a_race_with_a_link_is_never_won() {
     });
     assert!(read > 0, "the folder was there now and then");
     assert_eq!(world.dir.read_to_string("outside/secret").unwrap(), SECRET);
+}
+
+/// A decision point that allows everything; while it is asked, the task touches confidential data.
+#[derive(Default)]
+struct Meanwhile(OnceLock<Arc<Actor>>);
+
+impl Point for Meanwhile {
+    fn evaluate(&self, _id: String, _asked: serde_json::Value) -> Asked {
+        if let Some(actor) = self.0.get() {
+            actor.labels.gain(&["confidential".parse().unwrap()].into_iter().collect());
+        }
+        Box::pin(std::future::ready(Ok(Verdict { allowed: true, reason: None })))
+    }
+}
+
+#[test]
+fn what_the_task_touches_while_it_is_decided_counts() {
+    let point = Arc::new(Meanwhile::default());
+    let mut world = World::new();
+    world.point = Some(Arc::clone(&point) as _);
+    let mut store = world.writer(1_000, 10);
+    store.create("before").unwrap();
+    point.0.set(Arc::clone(&store.actor)).unwrap();
+    // The folder takes nothing that is confidential.
+    assert_eq!(store.create("after").unwrap_err(), ErrorCode::Access);
+    assert!(!world.mounted().exists("after"));
+    store.assert_refused("filesystem.write denied");
 }

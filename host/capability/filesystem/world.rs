@@ -19,6 +19,7 @@ use crate::grant::Limits;
 use crate::label::Labels;
 use crate::policy::Policy;
 use crate::policy::in_force::InForce;
+use crate::policy::point::Point;
 use crate::policy::rules::RuleFiles;
 use crate::task::{Clock, TaskId};
 
@@ -89,6 +90,7 @@ pub(crate) struct World {
     pub(crate) root: tempfile::TempDir,
     pub(crate) dir: Dir,
     pub(crate) folders: Box<dyn Folders>,
+    pub(crate) point: Option<Arc<dyn Point>>,
 }
 
 pub(crate) const PERMIT: &str = "permit (principal, action, resource);";
@@ -107,7 +109,7 @@ impl World {
         dir.create_dir("outside").unwrap();
         dir.write("outside/secret", SECRET).unwrap();
         dir.create_dir("m").unwrap();
-        Self { root, dir, folders }
+        Self { root, dir, folders, point: None }
     }
 
     pub(crate) fn mounted(&self) -> Dir {
@@ -140,7 +142,7 @@ impl World {
             budget: Budget::new(limits),
             clock: Arc::new(Clock::start()),
             ledger: Arc::clone(&log) as Arc<dyn Ledger>,
-            point: None,
+            point: self.point.clone(),
             desk: Arc::new(crate::approval::Closed),
             approvals: Mode::Deny,
             observer: Arc::new(Nobody),
