@@ -268,12 +268,6 @@ impl Policy {
         stacker::grow(STACK, || self.answer(question, approvals).unwrap_or_else(Decision::error))
     }
 
-    /// The arguments of a call of a tool, as rules see them; none where there are no arguments.
-    pub fn arguments(&self, question: &Question<'_>) -> Option<Attribute> {
-        let values = question.arguments?;
-        Some(self.arguments.get(&question.resource.name)?.attribute(values))
-    }
-
     fn answer(
         &self,
         question: &Question<'_>,
