@@ -29,6 +29,7 @@ mod ask;
 mod point;
 mod refusal;
 
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -429,7 +430,7 @@ impl<'a, G> Guard<'a, G> {
             }
         };
         // Nobody is bothered about what it does not allow.
-        if let Some(objection) = self.objection(effect, &question, entry.effect).await {
+        if let Some(objection) = self.objection(effect, &question, &BTreeSet::new(), entry.effect).await {
             entry.detail = objection.detail();
             return Err(self.gate.refuse(objection.code, entry.clone()).await.into());
         }

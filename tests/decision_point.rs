@@ -71,9 +71,13 @@ fn it_is_asked_in_the_words_of_authzen_with_typed_arguments() {
     assert_eq!(call["resource"]["properties"], json!({ "tool": "keeper", "function": "set" }));
     let subject = &write["subject"]["properties"];
     assert_eq!((&subject["component"], &subject["depth"]), (&json!("keeper"), &json!(1)), "{write}");
-    assert_eq!((&subject["labels"], &subject["usage"]["tool_calls"]), (&json!([]), &json!(1)));
+    assert_eq!((&subject["labels"], &subject["usage"]["toolCalls"]), (&json!([]), &json!(1)));
     assert_eq!(write["resource"], json!({ "type": "Namespace", "id": "notes", "properties": {} }));
-    assert_eq!(write["context"], json!({ "operation": "set", "key": "k", "bytes": 1 }));
+    let (now, weekday) = (&write["context"]["now"], &write["context"]["weekday"]);
+    assert!(now.as_str().unwrap().ends_with('Z') && weekday.as_str().unwrap().ends_with("day"), "{write}");
+    let context =
+        json!({ "now": now, "weekday": weekday, "approvals": [], "operation": "set", "key": "k", "bytes": 1 });
+    assert_eq!(write["context"], context);
 }
 
 #[test]
@@ -197,6 +201,12 @@ fn people_are_asked_only_about_what_it_allows_and_it_is_asked_again_after_them()
         let report = running.end().json();
         assert_eq!(report["output"][0]["error"].is_null(), kept, "{report}");
     }
+    // The point can tell the two questions apart.
+    let [.., before, after] = &wire.arrived()[..] else { panic!() };
+    let approvals = [before, after].map(|request| asked(request)["context"]["approvals"].clone());
+    assert_eq!(approvals, [json!([]), json!(["ops"])]);
+    let ids = [before, after].map(|request| request.header("x-request-id").join(""));
+    assert_eq!(format!("{}-approved", ids[0]), ids[1]);
 }
 
 #[test]
