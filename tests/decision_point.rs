@@ -81,6 +81,44 @@ fn it_is_asked_in_the_words_of_authzen_with_typed_arguments() {
 }
 
 #[test]
+fn a_question_is_whole_and_its_arguments_have_their_types() {
+    let wire = Wire::answering(|_, stream| stream.write_all(&answer(&json!({ "decision": true }))));
+    let scene = Scene::probing(
+        "[agent]\ntools = [\"prober\"]\n[tools.prober]\n\
+         filesystem = [{ host = \"../data\", guest = \"/data\", access = \"write\" }]\n",
+    );
+    std::fs::create_dir_all(scene.path("data")).unwrap();
+    let config = format!("[people.maria]\ngroups = [\"finance\", \"board\"]\n[decision-point]\n{}\n", at(&wire));
+    scene.write("home/config.toml", config.as_bytes());
+    let arguments = json!({ "path": "/data/log", "offset": 5, "text": "a \"quoted\" \u{e9}" });
+    let input = json!({ "calls": [{ "tool": "prober.write-at", "arguments": arguments }] }).to_string();
+    let run = ["--format", "json", "run", "bundle", "--policy", "policy", "--as", "maria", "--input", &input];
+    assert_eq!(scene.ambit(&run).code, 0);
+    let arrived = wire.arrived();
+    let all: Vec<Value> = arrived.iter().map(asked).collect();
+    let actions: Vec<&Value> = all.iter().map(|asked| &asked["action"]["name"]).collect();
+    assert_eq!(actions, ["tools.call", "filesystem.mount", "filesystem.write"]);
+    let [intent] = &scene.records_of("intent", "tools.call")[..] else { panic!() };
+    let id = format!("{}-{}", intent["task"].as_str().unwrap(), intent["effect"]);
+    assert_eq!(arrived[0].header("x-request-id"), [id]);
+    let mut call = all[0].clone();
+    for taken in ["/context/now", "/context/weekday", "/subject/properties/digest", "/subject/properties/usage"] {
+        assert!(!call.pointer_mut(taken).unwrap().take().is_null(), "{taken}");
+    }
+    let expected = json!({
+        "subject": { "type": "task", "id": intent["task"], "properties": {
+            "bundle": "scene", "component": "agent", "digest": null, "depth": 0, "labels": [], "usage": null,
+            "user": { "name": "maria", "groups": ["board", "finance"] },
+        } },
+        "action": { "name": "tools.call" },
+        "resource": { "type": "Tool", "id": "prober.write-at", "properties": { "tool": "prober", "function": "write-at" } },
+        "context": { "now": null, "weekday": null, "approvals": [], "depth": 1, "bytes": arguments.to_string().len(),
+            "args": arguments },
+    });
+    assert_eq!(call, expected);
+}
+
+#[test]
 fn what_it_forbids_does_not_happen_and_why_is_for_the_operator() {
     let wire = cautious();
     let scene = scene(&at(&wire));
