@@ -1,0 +1,72 @@
+//! What becomes of an effect that was allowed: its outcome, whatever happens to the future that it runs in.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::{Actor, Gate, Intent, Outcome};
+use crate::audit::Entry;
+use crate::label::Labels;
+
+/// What the host has to say of an effect that is under way, for the record of its outcome: nothing that a guest made.
+#[derive(Clone, Debug, Default)]
+pub struct Notes(Arc<Mutex<serde_json::Map<String, serde_json::Value>>>);
+
+impl Notes {
+    /// Notes something, in place of what was noted under that name before.
+    pub fn put(&self, name: &str, value: impl Into<serde_json::Value>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), value.into());
+    }
+
+    /// A number that was noted; 0 if none was.
+    pub fn number(&self, name: &str) -> u64 {
+        let notes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        notes.get(name).and_then(serde_json::Value::as_u64).unwrap_or_default()
+    }
+
+    fn take(&self) -> serde_json::Map<String, serde_json::Value> {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// An effect that is under way. It leaves an outcome, whatever happens to the future that it runs in.
+pub(super) struct Settlement<'a> {
+    pub(super) gate: &'a Gate,
+    pub(super) actor: &'a Actor,
+    /// What the task carried before.
+    pub(super) before: Labels,
+    pub(super) intent: Option<Intent>,
+    pub(super) notes: Notes,
+    pub(super) outcome: Option<Entry>,
+}
+
+impl Settlement<'_> {
+    pub(super) fn settle(mut self, outcome: Outcome, text: &str) {
+        self.write(outcome, text);
+    }
+
+    fn write(&mut self, how: Outcome, text: &str) {
+        let Some(outcome) = self.outcome.take() else { return };
+        let gained = self.actor.labels.now().without(&self.before);
+        let mut notes = self.notes.take();
+        if !gained.is_empty() {
+            notes.insert("labels".to_owned(), serde_json::json!(gained));
+        }
+        let detail = if notes.is_empty() { String::new() } else { serde_json::Value::Object(notes).to_string() };
+        let outcome = Entry { code: how.as_str().to_owned(), text: self.actor.told(text), detail, ..outcome };
+        if matches!(how, Outcome::Quota | Outcome::Refused) {
+            self.gate.budget.refused();
+        }
+        // A shared intent that nobody wrote: the effect did not reach the database, but it was allowed, and that is said.
+        let unwritten = self.intent.take().and_then(|intent| intent.take());
+        for entry in unwritten.into_iter().chain([outcome]) {
+            // A log that is broken refuses the next effect, and fails the end of the task.
+            drop(self.gate.ledger.append(entry));
+        }
+        self.gate.clock.tick();
+    }
+}
+
+impl Drop for Settlement<'_> {
+    fn drop(&mut self) {
+        self.write(Outcome::Abandoned, "");
+    }
+}
