@@ -30,6 +30,7 @@ mod point;
 mod refusal;
 mod settlement;
 
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -411,7 +412,7 @@ impl<'a, G> Guard<'a, G> {
             }
         };
         // Nobody is bothered about what it does not allow.
-        if let Some(objection) = self.objection(effect, &question, entry.effect).await {
+        if let Some(objection) = self.objection(effect, &question, &BTreeSet::new(), entry.effect).await {
             entry.detail = objection.detail();
             return Err(self.gate.refuse(objection.code, entry.clone()).await.into());
         }

@@ -277,11 +277,7 @@ impl Policy {
         let task = self.uid("Task", &principal.task)?;
         let target = self.uid(resource.kind, &resource.name)?;
         let slice = self.slices.find(question.action, &resource.name).ok_or_else(|| unknown(question))?;
-        let mut context = vec![
-            ("now", Attribute::Time(i64::try_from(standing.now.as_millis()).unwrap_or(i64::MAX))),
-            ("weekday", Attribute::String(weekday(standing.now).to_owned())),
-            ("approvals", Attribute::strings(approvals)),
-        ];
+        let mut context = surroundings(standing, approvals);
         context.extend_from_slice(question.context);
         // Arguments that no rule looks at are not put to them: not all can be, and nothing would come of it.
         let arguments = question.arguments.and_then(|values| Some((self.arguments.get(&resource.name)?, values)));
@@ -322,26 +318,7 @@ impl Policy {
         let Question { principal, standing, .. } = question;
         let bundle = self.uid("Bundle", &principal.bundle)?;
         let component = self.uid("Component", &format!("{}/{}", principal.bundle, principal.component))?;
-        let usage = &standing.usage;
-        let counted = [
-            ("toolCalls", usage.tool_calls),
-            ("effects", usage.effects),
-            ("refusals", usage.refusals),
-            ("approvals", usage.approvals),
-            ("requests", usage.requests),
-            ("sentBytes", usage.sent_bytes),
-            ("receivedBytes", usage.received_bytes),
-            ("milliseconds", usage.wall_ms),
-        ];
-        let usage = counted.map(|(name, value)| (name.to_owned(), Attribute::count(value)));
-        let mut attributes = vec![
-            ("bundle", Attribute::String(principal.bundle.clone())),
-            ("component", Attribute::String(principal.component.clone())),
-            ("digest", Attribute::String(principal.digest.clone())),
-            ("depth", Attribute::count(principal.depth)),
-            ("labels", Attribute::strings(standing.labels.iter().cloned())),
-            ("usage", Attribute::Record(usage.into())),
-        ];
+        let mut attributes = subject(principal, standing);
         let mut entities = Vec::with_capacity(8);
         if let Some(person) = &principal.user {
             attributes.push(("user", Attribute::Entity("User", person.name.clone())));
@@ -379,6 +356,39 @@ impl Ask {
 
 fn unknown(question: &Question<'_>) -> String {
     format!("the schema has no action `{}` on {}", question.action, question.resource)
+}
+
+/// What every context has.
+fn surroundings(standing: &Standing, approvals: &BTreeSet<String>) -> Vec<(&'static str, Attribute)> {
+    vec![
+        ("now", Attribute::Time(i64::try_from(standing.now.as_millis()).unwrap_or(i64::MAX))),
+        ("weekday", Attribute::String(weekday(standing.now).to_owned())),
+        ("approvals", Attribute::strings(approvals)),
+    ]
+}
+
+/// The attributes of a task, but for the user.
+fn subject(principal: &Principal, standing: &Standing) -> Vec<(&'static str, Attribute)> {
+    let usage = &standing.usage;
+    let counted = [
+        ("toolCalls", usage.tool_calls),
+        ("effects", usage.effects),
+        ("refusals", usage.refusals),
+        ("approvals", usage.approvals),
+        ("requests", usage.requests),
+        ("sentBytes", usage.sent_bytes),
+        ("receivedBytes", usage.received_bytes),
+        ("milliseconds", usage.wall_ms),
+    ];
+    let usage = counted.map(|(name, value)| (name.to_owned(), Attribute::count(value)));
+    vec![
+        ("bundle", Attribute::String(principal.bundle.clone())),
+        ("component", Attribute::String(principal.component.clone())),
+        ("digest", Attribute::String(principal.digest.clone())),
+        ("depth", Attribute::count(principal.depth)),
+        ("labels", Attribute::strings(standing.labels.iter().cloned())),
+        ("usage", Attribute::Record(usage.into())),
+    ]
 }
 
 type Expressions = Vec<(String, cedar_policy::RestrictedExpression)>;

@@ -1,16 +1,16 @@
 //! A decision point of the operator's own: it can forbid what the rules allow, never the other way, and no answer is a no.
 
 use std::io::Write as _;
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use super::support::{Running, Scene};
-use super::wire::{Arrived, Wire, text};
+use super::wire::{self, Arrived, Wire, text};
 
 const START: &str = "@id(\"all\") permit (principal, action, resource);\n";
 
@@ -71,9 +71,51 @@ fn it_is_asked_in_the_words_of_authzen_with_typed_arguments() {
     assert_eq!(call["resource"]["properties"], json!({ "tool": "keeper", "function": "set" }));
     let subject = &write["subject"]["properties"];
     assert_eq!((&subject["component"], &subject["depth"]), (&json!("keeper"), &json!(1)), "{write}");
-    assert_eq!((&subject["labels"], &subject["usage"]["tool_calls"]), (&json!([]), &json!(1)));
+    assert_eq!((&subject["labels"], &subject["usage"]["toolCalls"]), (&json!([]), &json!(1)));
     assert_eq!(write["resource"], json!({ "type": "Namespace", "id": "notes", "properties": {} }));
-    assert_eq!(write["context"], json!({ "operation": "set", "key": "k", "bytes": 1 }));
+    let (now, weekday) = (&write["context"]["now"], &write["context"]["weekday"]);
+    assert!(now.as_str().unwrap().ends_with('Z') && weekday.as_str().unwrap().ends_with("day"), "{write}");
+    let context =
+        json!({ "now": now, "weekday": weekday, "approvals": [], "operation": "set", "key": "k", "bytes": 1 });
+    assert_eq!(write["context"], context);
+}
+
+#[test]
+fn a_question_is_whole_and_its_arguments_have_their_types() {
+    let wire = Wire::answering(|_, stream| stream.write_all(&answer(&json!({ "decision": true }))));
+    let scene = Scene::probing(
+        "[agent]\ntools = [\"prober\"]\n[tools.prober]\n\
+         filesystem = [{ host = \"../data\", guest = \"/data\", access = \"write\" }]\n",
+    );
+    std::fs::create_dir_all(scene.path("data")).unwrap();
+    let config = format!("[people.maria]\ngroups = [\"finance\", \"board\"]\n[decision-point]\n{}\n", at(&wire));
+    scene.write("home/config.toml", config.as_bytes());
+    let arguments = json!({ "path": "/data/log", "offset": 5, "text": "a \"quoted\" \u{e9}" });
+    let input = json!({ "calls": [{ "tool": "prober.write-at", "arguments": arguments }] }).to_string();
+    let run = ["--format", "json", "run", "bundle", "--policy", "policy", "--as", "maria", "--input", &input];
+    assert_eq!(scene.ambit(&run).code, 0);
+    let arrived = wire.arrived();
+    let all: Vec<Value> = arrived.iter().map(asked).collect();
+    let actions: Vec<&Value> = all.iter().map(|asked| &asked["action"]["name"]).collect();
+    assert_eq!(actions, ["tools.call", "filesystem.mount", "filesystem.write"]);
+    let [intent] = &scene.records_of("intent", "tools.call")[..] else { panic!() };
+    let id = format!("{}-{}", intent["task"].as_str().unwrap(), intent["effect"]);
+    assert_eq!(arrived[0].header("x-request-id"), [id]);
+    let mut call = all[0].clone();
+    for taken in ["/context/now", "/context/weekday", "/subject/properties/digest", "/subject/properties/usage"] {
+        assert!(!call.pointer_mut(taken).unwrap().take().is_null(), "{taken}");
+    }
+    let expected = json!({
+        "subject": { "type": "task", "id": intent["task"], "properties": {
+            "bundle": "scene", "component": "agent", "digest": null, "depth": 0, "labels": [], "usage": null,
+            "user": { "name": "maria", "groups": ["board", "finance"] },
+        } },
+        "action": { "name": "tools.call" },
+        "resource": { "type": "Tool", "id": "prober.write-at", "properties": { "tool": "prober", "function": "write-at" } },
+        "context": { "now": null, "weekday": null, "approvals": [], "depth": 1, "bytes": arguments.to_string().len(),
+            "args": arguments },
+    });
+    assert_eq!(call, expected);
 }
 
 #[test]
@@ -197,6 +239,139 @@ fn people_are_asked_only_about_what_it_allows_and_it_is_asked_again_after_them()
         let report = running.end().json();
         assert_eq!(report["output"][0]["error"].is_null(), kept, "{report}");
     }
+    // The point can tell the two questions apart.
+    let [.., before, after] = &wire.arrived()[..] else { panic!() };
+    let approvals = [before, after].map(|request| asked(request)["context"]["approvals"].clone());
+    assert_eq!(approvals, [json!([]), json!(["ops"])]);
+    let ids = [before, after].map(|request| request.header("x-request-id").join(""));
+    assert_eq!(format!("{}-approved", ids[0]), ids[1]);
+}
+
+#[test]
+fn a_connection_is_kept_and_replaced_when_it_is_stale() {
+    let yes = || answer(&json!({ "decision": true }));
+    let kept = Wire::keeping(move |_, stream| stream.write_all(&yes()));
+    let scene = scene(&at(&kept));
+    let set = json!({ "tool": "keeper.set", "arguments": { "bucket": "", "key": "k", "value": "v" } });
+    let calls = json!({ "calls": [set, set, set] });
+    scene.run(&calls);
+    assert_eq!((kept.arrived().len(), kept.connections()), (6, 1));
+    // One that goes away after each answer without a word.
+    let wire = Wire::answering(move |_, stream| stream.write_all(&yes()));
+    scene.write("home/config.toml", format!("[decision-point]\n{}\n", at(&wire)).as_bytes());
+    let report = scene.run(&calls);
+    assert_eq!((report["usage"]["refusals"].as_u64(), wire.connections()), (Some(0), 6), "{report}");
+}
+
+#[test]
+fn an_answer_that_is_almost_a_yes_is_a_no() {
+    let yes = String::from_utf8(text("{\"decision\":true}")).unwrap();
+    let endless = |stream: &mut TcpStream| {
+        stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n")?;
+        loop {
+            stream.write_all(&[b' '; 4096])?;
+        }
+    };
+    let cases = [
+        yes.replace("200 OK", "202 Later"),
+        yes.replace("200 OK", "403 No"),
+        yes.replace("content-length: 17", "content-length: 99"),
+        yes.replace("HTTP/1.1 200 OK", "SSH-2.0-OpenSSH_9.2"),
+        String::from_utf8(text("{\"decision\":false,\"decision\":true}")).unwrap(),
+        String::from_utf8(text("{\"result\":{\"decision\":true}}")).unwrap(),
+        String::new(),
+    ];
+    for said in cases {
+        let shown = said.clone();
+        let wire = Wire::answering(
+            move |_, stream| {
+                if said.is_empty() { endless(stream) } else { stream.write_all(said.as_bytes()) }
+            },
+        );
+        let scene = scene(&at(&wire));
+        let (heard, kept) = keep(&scene);
+        assert_eq!((&heard["code"], kept), (&json!("RefusalCode::Unavailable"), false), "{shown}");
+        assert_eq!(wire.connections(), 1, "{shown}");
+    }
+}
+
+#[test]
+fn over_tls_it_is_who_its_certificate_says() {
+    let certified = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+    let key = rustls::pki_types::PrivateKeyDer::try_from(certified.signing_key.serialize_der()).unwrap();
+    let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let config = config.with_no_client_auth().with_single_cert(vec![certified.cert.der().clone()], key).unwrap();
+    let config = std::sync::Arc::new(config);
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let connection = rustls::ServerConnection::new(std::sync::Arc::clone(&config)).unwrap();
+            let mut stream = rustls::StreamOwned::new(connection, stream);
+            while wire::read(&mut stream, &Mutex::default()).is_some() {
+                if stream.write_all(&text("{\"decision\":true}")).and_then(|()| stream.flush()).is_err() {
+                    break;
+                }
+            }
+        }
+    });
+    let scene = scene("");
+    scene.write("home/ca.pem", certified.cert.pem().as_bytes());
+    for (host, more, may) in [
+        ("localhost", "", false),
+        ("127.0.0.1", "ca = \"ca.pem\"", false),
+        ("localhost", "ca = \"not-there.pem\"", false),
+        ("localhost", "ca = \"ca.pem\"", true),
+    ] {
+        let section = format!("[decision-point]\nurl = \"https://{host}:{port}/access/v1/evaluation\"\n{more}");
+        scene.write("home/config.toml", section.as_bytes());
+        let (heard, kept) = keep(&scene);
+        assert_eq!((heard["code"] == "RefusalCode::Unavailable", kept), (!may, may), "{host} {more}: {heard}");
+    }
+}
+
+#[test]
+fn what_was_decided_before_the_task_gained_labels_is_decided_again() {
+    let wire = Wire::keeping(|request, stream| {
+        if asked(request)["context"]["path"] == "/slow" {
+            std::thread::sleep(Duration::from_millis(700));
+        }
+        stream.write_all(&answer(&json!({ "decision": true })))
+    });
+    let (open, secret, cleared) = (Wire::greeting(), Wire::greeting(), Wire::greeting());
+    let rule = |wire: &Wire, more: &str| {
+        let port = wire.port;
+        format!(
+            "{{ scheme = \"http\", host = \"127.0.0.1\", port = {port}, addresses = [\"127.0.0.1\"], \
+             methods = [\"GET\"], paths = [\"/**\"]{more} }}"
+        )
+    };
+    let rules = [
+        rule(&open, ""),
+        rule(&secret, ", labels = [\"confidential\"]"),
+        rule(&cleared, ", accepts = [\"confidential\"]"),
+    ]
+    .join(", ");
+    let grant = format!(
+        "[output]\naccepts = [\"confidential\"]\n[agent]\ntools = [\"prober\"]\n[tools.prober]\nhttp = [{rules}]\n"
+    );
+    let scene = Scene::with_tools(&[("prober", "probe-http")], &grant);
+    scene.write("home/config.toml", format!("[decision-point]\n{}\n", at(&wire)).as_bytes());
+    let ask = |wire: &Wire, path: &str| json!({ "authority": format!("127.0.0.1:{}", wire.port), "path": path });
+    let asks = json!({ "asks": [ask(&open, "/slow"), ask(&secret, "/"), ask(&cleared, "/slow")] });
+    let answers = scene.probe("send-all", &asks);
+    assert!(answers.to_string().contains("HttpRequestDenied"), "{answers}");
+    assert_eq!((open.connections(), secret.connections(), cleared.connections()), (0, 1, 1));
+    let [refusal] = &scene.records_of("refusal", "http.request")[..] else { panic!("{:?}", scene.records()) };
+    assert_eq!(refusal["code"], "denied");
+    assert!(refusal["detail"].as_str().unwrap().contains("carries what may not go there"), "{refusal}");
+    let told: Vec<Value> = wire.arrived().iter().map(asked).collect();
+    let about = |port: u16| {
+        let told = told.iter().filter(move |asked| asked["context"]["port"] == port);
+        told.map(|asked| asked["subject"]["properties"]["labels"].clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(about(cleared.port), [json!([]), json!(["confidential"])]);
 }
 
 /// A policy of Cerbos. It sees the properties of subjects and resources, and no context.

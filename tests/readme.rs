@@ -87,6 +87,23 @@ fn the_shipped_grants_fit_the_shipped_bundles() {
 }
 
 #[test]
+fn the_configurations_of_the_documents_load() {
+    let both = ["README.md", "docs/policies.md"].map(|name| blocks(&document(name), "toml")).concat();
+    let configurations =
+        both.iter().filter(|block| block.starts_with("[people.") || block.starts_with("[decision-point]"));
+    let mut read = 0;
+    for block in configurations {
+        let home = tempfile::tempdir().unwrap();
+        std::fs::write(home.path().join("config.toml"), block).unwrap();
+        let mut ambit = Command::new(env!("CARGO_BIN_EXE_ambit"));
+        let output = ambit.args(["approvals", "list"]).env("AMBIT_HOME", home.path()).output().unwrap();
+        assert!(output.status.success(), "{block}\n{output:?}");
+        read += 1;
+    }
+    assert_eq!(read, 3);
+}
+
+#[test]
 fn the_grants_and_rules_of_the_documents_load() {
     let vocabulary = ambit::capability::vocabulary();
     let grants = document("docs/grants.md");

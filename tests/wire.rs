@@ -1,6 +1,6 @@
 //! A server that records what arrives on the wire, byte by byte, and answers as a test wants.
 
-use std::io::{Read as _, Write as _};
+use std::io::{Read, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -40,6 +40,20 @@ impl Wire {
     pub(crate) fn answering(
         answer: impl Fn(&Arrived, &mut TcpStream) -> std::io::Result<()> + Send + Sync + 'static,
     ) -> Self {
+        Self::serving(answer, false)
+    }
+
+    /// As [`Self::answering`], with one request after another on a connection.
+    pub(crate) fn keeping(
+        answer: impl Fn(&Arrived, &mut TcpStream) -> std::io::Result<()> + Send + Sync + 'static,
+    ) -> Self {
+        Self::serving(answer, true)
+    }
+
+    fn serving(
+        answer: impl Fn(&Arrived, &mut TcpStream) -> std::io::Result<()> + Send + Sync + 'static,
+        keeps: bool,
+    ) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let wire =
             Self { port: listener.local_addr().unwrap().port(), connections: Arc::default(), arrived: Arc::default() };
@@ -52,9 +66,13 @@ impl Wire {
                 };
                 connections.fetch_add(1, Ordering::SeqCst);
                 std::thread::spawn(move || {
+                    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
                     // A client that goes away is no failure of the server.
-                    let Some(request) = read(&mut stream, &arrived) else { return };
-                    let _ = answer(&request, &mut stream);
+                    while let Some(request) = read(&mut stream, &arrived) {
+                        if answer(&request, &mut stream).is_err() || !keeps {
+                            return;
+                        }
+                    }
                 });
             }
         });
@@ -93,8 +111,7 @@ pub(crate) fn redirect(status: u16, location: &str) -> Vec<u8> {
 }
 
 /// Reads a request; what arrives of it is recorded at once.
-fn read(stream: &mut TcpStream, arrived: &Mutex<Vec<Arrived>>) -> Option<Arrived> {
-    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+pub(crate) fn read(stream: &mut impl Read, arrived: &Mutex<Vec<Arrived>>) -> Option<Arrived> {
     let mut bytes = Vec::new();
     let end = loop {
         if let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
@@ -132,7 +149,7 @@ fn read(stream: &mut TcpStream, arrived: &Mutex<Vec<Arrived>>) -> Option<Arrived
     ended.then_some(request)
 }
 
-fn more(stream: &mut TcpStream, bytes: &mut Vec<u8>) -> bool {
+fn more(stream: &mut impl Read, bytes: &mut Vec<u8>) -> bool {
     let mut piece = [0; 16 * 1024];
     match stream.read(&mut piece) {
         Ok(length @ 1..) => {

@@ -124,7 +124,8 @@ impl Effect for Call {
     }
 
     fn shown(&self) -> Result<serde_json::Value, serde_json::Error> {
-        serde_json::from_str(&self.arguments)
+        // `serde_json` reads some floats one bit off.
+        crate::tool::json::parse(&self.arguments).map_err(serde::de::Error::custom)
     }
 
     fn covered(&self, grant: &Grant) -> bool {

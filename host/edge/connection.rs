@@ -11,6 +11,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body, Frame};
+use http_body_util::{BodyExt as _, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::pem::PemObject as _;
@@ -129,7 +130,7 @@ where
 /// What makes a connection work while it is polled: no task holds it.
 type Driver = Pin<Box<dyn Future<Output = Result<(), hyper::Error>> + Send>>;
 
-/// A connection for one request.
+/// A connection.
 pub struct Link<B> {
     sender: http1::SendRequest<B>,
     driver: Option<Driver>,
@@ -141,16 +142,40 @@ impl<B: http_body::Body + 'static> Link<B> {
     /// # Errors
     /// When the connection breaks off, or what arrives is not HTTP/1.1.
     pub async fn send(mut self, request: http::Request<B>) -> Result<http::Response<Flowing>, hyper::Error> {
-        let mut sending = std::pin::pin!(self.sender.send_request(request));
-        let driver = &mut self.driver;
-        let head = std::future::poll_fn(|context| {
-            drive(driver, context);
-            sending.as_mut().poll(context)
-        });
-        let head = head.await?;
+        let head = driving(&mut self.driver, self.sender.send_request(request)).await?;
         let driver = self.driver.take();
         Ok(head.map(|body| Flowing { body, driver }))
     }
+
+    /// Sends a request and waits for all of the answer, of at most `longest` bytes. Another can follow.
+    ///
+    /// # Errors
+    /// As [`Self::send`]; and when the answer is longer.
+    pub async fn exchange(
+        &mut self,
+        request: http::Request<B>,
+        longest: usize,
+    ) -> Result<http::Response<Bytes>, Box<dyn std::error::Error + Send + Sync>> {
+        let head = driving(&mut self.driver, self.sender.send_request(request)).await?;
+        let (parts, body) = head.into_parts();
+        let body = driving(&mut self.driver, Limited::new(body, longest).collect()).await?;
+        Ok(http::Response::from_parts(parts, body.to_bytes()))
+    }
+
+    /// Whether another request can be sent, as far as it is known here.
+    pub async fn is_usable(&mut self) -> bool {
+        driving(&mut self.driver, self.sender.ready()).await.is_ok() && self.driver.is_some()
+    }
+}
+
+/// Waits for something of a connection, and lets it work meanwhile.
+async fn driving<T>(driver: &mut Option<Driver>, waited: impl Future<Output = T>) -> T {
+    let mut waited = std::pin::pin!(waited);
+    std::future::poll_fn(|context| {
+        drive(driver, context);
+        waited.as_mut().poll(context)
+    })
+    .await
 }
 
 /// Lets a connection work, until it is over.

@@ -1,15 +1,18 @@
-//! Asks a decision point over HTTP (`OpenID` `AuthZEN` Authorization API 1.0), on a connection for each question.
+//! Asks a decision point over HTTP (`OpenID` `AuthZEN` Authorization API 1.0).
+//!
+//! Decisions are frequent, so one connection is kept from one to the next; where two overlap, another is opened. One that
+//! has become stale in between is replaced, once: to ask the same again does no harm.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use http::StatusCode;
 use http::header;
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body_util::Full;
 use serde_json::Value;
 
-use super::connection::{self, Trust};
+use super::connection::{self, Link, Trust};
 use super::http::{Resolve, SystemResolver};
 use crate::policy::point::{Answer, Point, PointError, Setting, Verdict};
 
@@ -23,12 +26,21 @@ pub struct DecisionPoint {
     setting: Arc<Setting>,
     resolver: Arc<dyn Resolve>,
     trust: Trust,
+    idle: Idle,
 }
+
+/// A connection that nobody uses just now.
+type Idle = Arc<Mutex<Option<Link<Full<Bytes>>>>>;
 
 impl DecisionPoint {
     /// The one that the configuration names.
     pub fn new(setting: Setting) -> Self {
-        Self { setting: Arc::new(setting), resolver: Arc::<SystemResolver>::default(), trust: Trust::default() }
+        Self {
+            setting: Arc::new(setting),
+            resolver: Arc::<SystemResolver>::default(),
+            trust: Trust::default(),
+            idle: Idle::default(),
+        }
     }
 }
 
@@ -39,8 +51,9 @@ impl Point for DecisionPoint {
 
     fn evaluate(&self, id: String, asked: Value) -> Answer {
         let (setting, resolver, trust) = (Arc::clone(&self.setting), Arc::clone(&self.resolver), self.trust.clone());
+        let idle = Arc::clone(&self.idle);
         Box::pin(async move {
-            let answered = exchange(&setting, &*resolver, &trust, &id, &asked);
+            let answered = evaluate(&setting, &*resolver, &trust, &idle, message(&setting, &id, &asked)?);
             match tokio::time::timeout(setting.timeout.duration(), answered).await {
                 Ok(verdict) => verdict,
                 Err(_) => Err(PointError("it took too long".to_owned())),
@@ -53,13 +66,37 @@ fn failed(error: impl std::fmt::Display) -> PointError {
     PointError(error.to_string())
 }
 
-async fn exchange(
+async fn evaluate(
     setting: &Setting,
     resolver: &dyn Resolve,
     trust: &Trust,
-    id: &str,
-    asked: &Value,
+    idle: &Idle,
+    message: http::Request<Full<Bytes>>,
 ) -> Result<Verdict, PointError> {
+    let kept = idle.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let mut answered = None;
+    if let Some(mut link) = kept
+        && link.is_usable().await
+    {
+        // Whoever keeps a connection may end it at any time: that is no answer.
+        answered = link.exchange(message.clone(), LONGEST_ANSWER).await.ok().map(|response| (response, link));
+    }
+    let (response, link) = match answered {
+        Some(answered) => answered,
+        None => {
+            let mut link = connect(setting, resolver, trust).await?;
+            (link.exchange(message, LONGEST_ANSWER).await.map_err(failed)?, link)
+        }
+    };
+    *idle.lock().unwrap_or_else(PoisonError::into_inner) = Some(link);
+    if response.status() != StatusCode::OK {
+        return Err(PointError(format!("its answer has the status {}", response.status().as_u16())));
+    }
+    verdict(response.body())
+}
+
+/// Opens a connection to the first of its addresses that answers.
+async fn connect(setting: &Setting, resolver: &dyn Resolve, trust: &Trust) -> Result<Link<Full<Bytes>>, PointError> {
     let url = setting.url.url();
     let host = url.host_str().unwrap_or_default();
     let port = url.port_or_known_default().unwrap_or_default();
@@ -75,14 +112,7 @@ async fn exchange(
             None => address,
         };
         match connection::open(SocketAddr::new(address, port), tls.as_ref(), host).await {
-            Ok(link) => {
-                let response = link.send(message(setting, id, asked)?).await.map_err(failed)?;
-                if response.status() != StatusCode::OK {
-                    return Err(PointError(format!("its answer has the status {}", response.status().as_u16())));
-                }
-                let body = Limited::new(response.into_body(), LONGEST_ANSWER).collect().await.map_err(failed)?;
-                return verdict(&body.to_bytes());
-            }
+            Ok(link) => return Ok(link),
             Err(error) => last = failed(error),
         }
     }
@@ -98,7 +128,6 @@ fn message(setting: &Setting, id: &str, asked: &Value) -> Result<http::Request<F
     let body = serde_json::to_vec(asked).map_err(failed)?;
     http::Request::post(path)
         .header(header::HOST, authority)
-        .header(header::CONNECTION, "close")
         .header(header::CONTENT_TYPE, "application/json")
         .header(header::ACCEPT, "application/json")
         .header("x-request-id", id)

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use serde::Serialize as _;
 
-use super::point::Objection;
 use super::{Code, Denied, Effect, Guard, Observer, detail};
 use crate::approval::{Answer, Binding, Claim, Desk, LONGEST_ARGUMENTS, Mode, Request};
 use crate::audit::{AuditError, Entry};
@@ -85,8 +84,8 @@ impl<G> Guard<'_, G> {
             }
             Decision::NeedsApproval { .. } => return Err(No::denied("it is not allowed any more")),
         }
-        if let Some(Objection { code, why, .. }) = self.objection(effect, &question, entry.effect).await {
-            return Err(No { code, why });
+        if let Some(objection) = self.objection(effect, &question, &groups, entry.effect).await {
+            return Err(No { code: objection.code, why: objection.sentence() });
         }
         entry.detail = detail("approval", &open.id);
         Ok(Claim { id: open.keep(), digest })

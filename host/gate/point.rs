@@ -1,5 +1,7 @@
 //! Asks the operator's own decision point about what the rules allow.
 
+use std::collections::BTreeSet;
+
 use super::{Code, Effect, Guard};
 use crate::policy::Question;
 use crate::policy::point;
@@ -22,14 +24,21 @@ impl Objection {
         }
         detail.to_string()
     }
+
+    /// The same in a sentence.
+    pub(super) fn sentence(self) -> String {
+        let Self { why, reason, .. } = self;
+        reason.map_or(why.clone(), |reason| format!("{why}: {reason}"))
+    }
 }
 
 impl<G> Guard<'_, G> {
-    /// What the decision point has against something, if there is one. No answer is one.
+    /// What the decision point has against something that these groups have approved, if there is one. No answer is one.
     pub(super) async fn objection<E: Effect<Grant = G>>(
         &self,
         effect: &E,
         question: &Question<'_>,
+        approvals: &BTreeSet<String>,
         number: u64,
     ) -> Option<Objection> {
         let point = self.gate.point.as_ref()?;
@@ -41,11 +50,12 @@ impl<G> Guard<'_, G> {
         // All of them, as the tool gets them: what rules cannot see, another engine may look at.
         let arguments = effect.arguments().map(|_| effect.shown()).transpose();
         let arguments = arguments.map_err(|error| point::PointError(error.to_string()));
-        let asked = match arguments.and_then(|arguments| point::asked(question, arguments)) {
+        let asked = match arguments.and_then(|arguments| point::asked(question, approvals, arguments)) {
             Ok(asked) => asked,
             Err(error) => return Some(unanswered(error)),
         };
-        match point.evaluate(format!("{}-{number}", question.principal.task), asked).await {
+        let turn = if approvals.is_empty() { "" } else { "-approved" };
+        match point.evaluate(format!("{}-{number}{turn}", question.principal.task), asked).await {
             Ok(verdict) if verdict.allowed => None,
             Ok(verdict) => {
                 let why = "the decision point does not allow it".to_owned();

@@ -2,6 +2,7 @@
 //!
 //! It is asked in the words of the `OpenID` `AuthZEN` Authorization API 1.0 (section 6, the access evaluation API).
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::future::Future;
 use std::path::PathBuf;
@@ -11,7 +12,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use url::Url;
 
-use super::{Attribute, Question};
+use super::value::rfc3339;
+use super::{Attribute, Question, subject, surroundings};
 use crate::address::Reach;
 use crate::manifest::HumanDuration;
 
@@ -97,35 +99,32 @@ pub trait Point: Send + Sync {
     fn evaluate(&self, id: String, asked: Value) -> Answer;
 }
 
-/// A question, as `AuthZEN` has it (section 5): with everything that rules would see.
+/// A question, as `AuthZEN` has it (section 5): with everything that rules would see, in their words, now that these groups
+/// have approved it.
 ///
 /// # Errors
 /// When an argument cannot be told.
-pub fn asked(question: &Question<'_>, arguments: Option<Value>) -> Result<Value, PointError> {
+pub fn asked(
+    question: &Question<'_>,
+    approvals: &BTreeSet<String>,
+    arguments: Option<Value>,
+) -> Result<Value, PointError> {
     let Question { principal, standing, action, resource, context, .. } = question;
-    let user = principal.user.as_ref().map(|user| json!({ "name": user.name, "groups": user.groups }));
-    let mut properties = object(resource.attributes.iter().map(|(name, value)| ((*name).to_owned(), value)))?;
+    let mut properties = object(&resource.attributes)?;
     if !resource.within.is_empty() {
         let within: Vec<_> = resource.within.iter().map(|(kind, name)| json!({ "type": kind, "id": name })).collect();
         properties.insert("within".to_owned(), within.into());
     }
-    let mut context = object(context.iter().map(|(name, value)| ((*name).to_owned(), value)))?;
+    let mut context = object(surroundings(standing, approvals).iter().chain(*context))?;
     if let Some(arguments) = arguments {
         context.insert("args".to_owned(), arguments);
     }
-    let mut subject = json!({
-        "bundle": principal.bundle,
-        "component": principal.component,
-        "digest": principal.digest,
-        "depth": principal.depth,
-        "labels": standing.labels,
-        "usage": standing.usage,
-    });
-    if let Some(user) = user {
-        subject["user"] = user;
+    let mut told = object(&subject(principal, standing))?;
+    if let Some(user) = &principal.user {
+        told.insert("user".to_owned(), json!({ "name": user.name, "groups": user.groups }));
     }
     Ok(json!({
-        "subject": { "type": "task", "id": principal.task, "properties": subject },
+        "subject": { "type": "task", "id": principal.task, "properties": told },
         "action": { "name": action },
         "resource": { "type": resource.kind, "id": resource.name, "properties": properties },
         "context": context,
@@ -134,17 +133,23 @@ pub fn asked(question: &Question<'_>, arguments: Option<Value>) -> Result<Value,
 
 type Object = serde_json::Map<String, Value>;
 
-fn object<'a>(fields: impl IntoIterator<Item = (String, &'a Attribute)>) -> Result<Object, PointError> {
-    fields.into_iter().map(|(name, attribute)| Ok((name, value(attribute)?))).collect()
+fn object<'a>(fields: impl IntoIterator<Item = &'a (&'static str, Attribute)>) -> Result<Object, PointError> {
+    fields.into_iter().map(|(name, attribute)| Ok(((*name).to_owned(), value(attribute)?))).collect()
 }
 
 fn value(attribute: &Attribute) -> Result<Value, PointError> {
     Ok(match attribute {
-        Attribute::Long(number) | Attribute::Time(number) => (*number).into(),
+        Attribute::Long(number) => (*number).into(),
         Attribute::String(text) => text.as_str().into(),
         Attribute::Bool(truth) => (*truth).into(),
         Attribute::Set(values) => values.iter().map(value).collect::<Result<Vec<_>, _>>()?.into(),
-        Attribute::Record(fields) => object(fields.iter().map(|(name, value)| (name.clone(), value)))?.into(),
+        Attribute::Record(fields) => {
+            let fields = fields.iter().map(|(name, attribute)| Ok((name.clone(), value(attribute)?)));
+            Value::Object(fields.collect::<Result<_, PointError>>()?)
+        }
+        Attribute::Time(milliseconds) => {
+            rfc3339(*milliseconds).ok_or_else(|| PointError("a time that cannot be told".to_owned()))?.into()
+        }
         Attribute::Entity(kind, name) => json!({ "type": kind, "id": name }),
         Attribute::Inexpressible(error) => return Err(PointError(error.to_string())),
     })

@@ -62,14 +62,19 @@ impl Attribute {
                 RestrictedExpression::new_record(fields.collect::<Result<Vec<_>, Box<dyn std::error::Error>>>()?)?
             }
             Self::Time(milliseconds) => {
-                let time = chrono::DateTime::from_timestamp_millis(milliseconds).ok_or("a time that cannot be told")?;
                 // The one way to make a datetime: Cedar takes it in the words of RFC 3339.
-                RestrictedExpression::new_datetime(time.format("%Y-%m-%dT%H:%M:%S%.3fZ").to_string())
+                RestrictedExpression::new_datetime(rfc3339(milliseconds).ok_or("a time that cannot be told")?)
             }
             Self::Entity(kind, name) => RestrictedExpression::new_entity_uid(entity(kind, &name)?),
             Self::Inexpressible(error) => return Err(error.into()),
         })
     }
+}
+
+/// A time in milliseconds since the Unix epoch, in the words of RFC 3339.
+pub(super) fn rfc3339(milliseconds: i64) -> Option<String> {
+    let time = chrono::DateTime::from_timestamp_millis(milliseconds)?;
+    Some(time.format("%Y-%m-%dT%H:%M:%S%.3fZ").to_string())
 }
 
 /// The name of an entity in the namespace `Ambit`.
