@@ -66,6 +66,7 @@ mod tests {
             "url = \"https://user@localhost/\"",
             "url = \"https://localhost/#x\"",
             "url = \"https://localhost/\"\ntimeout = \"soon\"",
+            "url = \"https://localhost/\"\ntimeout = \"0s\"",
             "url = \"https://localhost/\"\naddresses = []",
             "url = \"https://localhost/\"\nmode = \"open\"",
             "timeout = \"1s\"",

@@ -81,12 +81,11 @@ async fn evaluate(
         // Whoever keeps a connection may end it at any time: that is no answer.
         answered = link.exchange(message.clone(), LONGEST_ANSWER).await.ok().map(|response| (response, link));
     }
-    let (response, link) = match answered {
-        Some(answered) => answered,
-        None => {
-            let mut link = connect(setting, resolver, trust).await?;
-            (link.exchange(message, LONGEST_ANSWER).await.map_err(failed)?, link)
-        }
+    let (response, link) = if let Some(answered) = answered {
+        answered
+    } else {
+        let mut link = connect(setting, resolver, trust).await?;
+        (link.exchange(message, LONGEST_ANSWER).await.map_err(failed)?, link)
     };
     *idle.lock().unwrap_or_else(PoisonError::into_inner) = Some(link);
     if response.status() != StatusCode::OK {

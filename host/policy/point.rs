@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::pin::Pin;
 
 use serde::Deserialize;
+use serde::de::{Deserializer, Error as _};
 use serde_json::{Value, json};
 use url::Url;
 
@@ -24,12 +25,22 @@ pub struct Setting {
     /// Where it is asked.
     pub url: PointUrl,
     /// How long it may take, from the look-up of its name to the end of its answer.
-    #[serde(default = "default_timeout")]
+    #[serde(default = "default_timeout", deserialize_with = "some_time")]
     pub timeout: HumanDuration,
     /// Where connections may go; anywhere, if nothing is said.
     pub addresses: Option<Reach>,
     /// The roots that its certificate has to lead to, in PEM, instead of Mozilla's.
     pub ca: Option<PathBuf>,
+}
+
+/// A time in which an answer can come.
+fn some_time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<HumanDuration, D::Error> {
+    let time = HumanDuration::deserialize(deserializer)?;
+    if time.duration().is_zero() {
+        Err(D::Error::custom("no answer takes no time: write it as `1s`"))
+    } else {
+        Ok(time)
+    }
 }
 
 fn default_timeout() -> HumanDuration {
