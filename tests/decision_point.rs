@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::support::{Running, Scene};
-use super::wire::{self, Arrived, Wire, text};
+use super::wire::{self, Arrived, Latch, Wire, text, until_gone};
 
 const START: &str = "@id(\"all\") permit (principal, action, resource);\n";
 
@@ -144,14 +144,15 @@ fn what_it_forbids_does_not_happen_and_why_is_for_the_operator() {
 #[test]
 fn no_proper_answer_is_a_no() {
     type Answers = fn(&Arrived, &mut TcpStream) -> std::io::Result<()>;
-    let silent: Answers = |_, _| {
-        std::thread::sleep(Duration::from_secs(5));
+    let silent: Answers = |_, stream| {
+        until_gone(stream);
         Ok(())
     };
     let slow: Answers = |_, stream| {
         stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n")?;
         loop {
             stream.write_all(b" ")?;
+            // It is slow: that is what it is for.
             std::thread::sleep(Duration::from_millis(20));
         }
     };
@@ -333,13 +334,23 @@ fn over_tls_it_is_who_its_certificate_says() {
 
 #[test]
 fn what_was_decided_before_the_task_gained_labels_is_decided_again() {
-    let wire = Wire::keeping(|request, stream| {
+    // Two questions are answered only when the task has read what is secret.
+    let read = Latch::default();
+    let waited = read.clone();
+    let wire = Wire::keeping(move |request, stream| {
         if asked(request)["context"]["path"] == "/slow" {
-            std::thread::sleep(Duration::from_millis(700));
+            waited.wait();
         }
         stream.write_all(&answer(&json!({ "decision": true })))
     });
-    let (open, secret, cleared) = (Wire::greeting(), Wire::greeting(), Wire::greeting());
+    let secret = Wire::answering(move |_, stream| {
+        stream.write_all(&text("secret"))?;
+        // The host hangs up when it has all of the answer.
+        until_gone(stream);
+        read.open();
+        Ok(())
+    });
+    let (open, cleared) = (Wire::greeting(), Wire::greeting());
     let rule = |wire: &Wire, more: &str| {
         let port = wire.port;
         format!(
@@ -357,7 +368,8 @@ fn what_was_decided_before_the_task_gained_labels_is_decided_again() {
         "[output]\naccepts = [\"confidential\"]\n[agent]\ntools = [\"prober\"]\n[tools.prober]\nhttp = [{rules}]\n"
     );
     let scene = Scene::with_tools(&[("prober", "probe-http")], &grant);
-    scene.write("home/config.toml", format!("[decision-point]\n{}\n", at(&wire)).as_bytes());
+    let config = format!("[decision-point]\n{}\ntimeout = \"60s\"\n", at(&wire));
+    scene.write("home/config.toml", config.as_bytes());
     let ask = |wire: &Wire, path: &str| json!({ "authority": format!("127.0.0.1:{}", wire.port), "path": path });
     let asks = json!({ "asks": [ask(&open, "/slow"), ask(&secret, "/"), ask(&cleared, "/slow")] });
     let answers = scene.probe("send-all", &asks);

@@ -3,7 +3,7 @@
 use std::io::{Read, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 /// A request as it arrived.
@@ -97,6 +97,33 @@ impl Wire {
     /// The bodies that arrived, one after another.
     pub(crate) fn bodies(&self) -> String {
         self.arrived().iter().map(|request| String::from_utf8_lossy(&request.body).into_owned()).collect()
+    }
+}
+
+/// Waits until the client has gone away.
+pub(crate) fn until_gone(stream: &mut TcpStream) {
+    let mut rest = Vec::new();
+    while more(stream, &mut rest) {}
+}
+
+/// Something that one thread waits for and another brings about, once.
+#[derive(Clone, Default)]
+pub(crate) struct Latch(Arc<(Mutex<bool>, Condvar)>);
+
+impl Latch {
+    /// It has come about.
+    pub(crate) fn open(&self) {
+        let (is_open, opened) = &*self.0;
+        *is_open.lock().unwrap() = true;
+        opened.notify_all();
+    }
+
+    /// Waits until it has.
+    pub(crate) fn wait(&self) {
+        let (is_open, opened) = &*self.0;
+        let is_open = is_open.lock().unwrap();
+        let (_is_open, waited) = opened.wait_timeout_while(is_open, Duration::from_secs(60), |open| !*open).unwrap();
+        assert!(!waited.timed_out(), "what was waited for has not come about");
     }
 }
 

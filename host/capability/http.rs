@@ -156,7 +156,8 @@ impl Effect for Request {
     }
 
     fn told(&self) -> Option<String> {
-        Some(format!("{} {}", self.method, self.url))
+        // Queries are arguments: the log holds their digest.
+        Some(format!("{} {}", self.method, Place { query: None, ..self.url.clone() }))
     }
 
     fn shown(&self) -> Result<serde_json::Value, serde_json::Error> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::super::support::Scene;
-use super::super::wire::Wire;
+use super::super::wire::{Wire, until_gone};
 use super::{authority, get, grant, heard, post, refusals, rule, rule_of, scene, send, send_each};
 
 /// A server whose answer is as long as its path says, and framed as it says.
@@ -68,6 +68,7 @@ fn long() -> Wire {
 fn trickle(stream: &mut std::net::TcpStream) -> std::io::Result<()> {
     loop {
         stream.write_all(b"x")?;
+        // It is slow: that is what it is for.
         std::thread::sleep(Duration::from_millis(20));
     }
 }
@@ -142,8 +143,8 @@ fn requests_have_bounds_too() {
     assert_eq!((wire.connections(), wire.arrived()[0].body.len()), (1, 65_536));
     assert_eq!(refusals(&scene).iter().filter(|record| record["code"] == "quota").count(), 2);
     // Timeouts that a guest asks for shorten the wait, also to nothing.
-    let silent = Wire::answering(|_, _| {
-        std::thread::sleep(Duration::from_secs(3));
+    let silent = Wire::answering(|_, stream| {
+        until_gone(stream);
         Ok(())
     });
     scene.grant(&grant(&[rule(&silent, "")]));
@@ -245,8 +246,8 @@ fn a_body_that_flows_has_bounds_and_nobody_is_asked_about_it() {
 
 #[test]
 fn who_lets_go_of_a_request_or_ends_before_it_leaves_a_log_that_says_so() {
-    let silent = Wire::answering(|_, _| {
-        std::thread::sleep(Duration::from_secs(20));
+    let silent = Wire::answering(|_, stream| {
+        until_gone(stream);
         Ok(())
     });
     let wire = Wire::greeting();

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::Deserialize;
 use text::bytes;
 
 use crate::index::{Hit, Index};
@@ -42,8 +43,9 @@ pub trait Corpus {
     }
 }
 
-/// A passage that fits.
-#[derive(Debug, PartialEq)]
+/// A passage that fits, in the words of `search.query`.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct Passage {
     /// Its document.
     pub file: String,

@@ -9,7 +9,7 @@ use retrieval::answer::{self, Corpus};
 use retrieval::passages::Format;
 use serde_json::Value;
 
-use crate::tools::{self, CallError, Extent, Found, Page, Passage, Term, Tools};
+use crate::tools::{self, CallError, Extent, Found, Page, Term, Tools};
 
 /// How many pages are read at most, those that could not be read included.
 pub const MOST: usize = 40;
@@ -97,13 +97,9 @@ impl Pages {
     #[must_use]
     pub fn search(&self, question: &str, limit: usize) -> Option<Found> {
         let answer::Answer { passages, terms, searched } = answer::answer(question, limit, &mut Texts(&self.texts))?;
-        let passages = passages.into_iter().map(|passage| {
-            let answer::Passage { file, line, last_line, heading, score, text } = passage;
-            Passage { file, line, last_line, heading, score, text }
-        });
         let answer::Extent { files, bytes, passages: number, .. } = searched;
         Some(Found {
-            passages: passages.collect(),
+            passages,
             terms: terms.into_iter().map(|(word, passages)| Term { word, passages }).collect(),
             searched: Extent { files, bytes, passages: number },
         })

@@ -1,5 +1,6 @@
 //! The three tools, as the agent sees them.
 
+pub use retrieval::answer::Passage;
 use serde::de::{DeserializeOwned, Error};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
@@ -36,24 +37,6 @@ pub struct Found {
     pub terms: Vec<Term>,
     /// What was searched.
     pub searched: Extent,
-}
-
-/// A passage, as `search` shows it.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct Passage {
-    /// Its document.
-    pub file: String,
-    /// Its first line, from 1.
-    pub line: u32,
-    /// Its last line.
-    pub last_line: u32,
-    /// The titles above it.
-    pub heading: String,
-    /// How well it fits.
-    pub score: f64,
-    /// Its text, without blank lines and markup.
-    pub text: String,
 }
 
 /// A word that was looked for.
