@@ -12,7 +12,8 @@
 //!   [`people`]), records it in the [`audit`] log, and only then hands out the permit that functions in [`edge`] take;
 //! - [`label`] marks data, and what has touched it;
 //! - [`recorder`] stands at the import border; [`task`] names tasks and keeps their clocks; [`config`] holds what the host
-//!   takes from the machine, [`settings`] what its operator says; [`address`] tells public addresses from others.
+//!   takes from the machine, [`settings`] what its operator says; [`address`] tells public addresses from others; [`secret`]
+//!   holds what nobody may see.
 
 pub mod address;
 pub mod approval;
@@ -33,6 +34,7 @@ pub mod people;
 pub mod policy;
 pub mod recorder;
 pub mod runtime;
+pub mod secret;
 pub mod settings;
 pub mod task;
 pub mod tool;

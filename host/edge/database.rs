@@ -26,7 +26,7 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// Pieces of work in one transaction, at most.
 const GROUP: usize = 1024;
 /// The layout of the tables.
-const VERSION: i64 = 2;
+const VERSION: i64 = 3;
 
 const TABLES: &str = "
     CREATE TABLE audit (
@@ -122,6 +122,38 @@ const SECOND: &str = "
     CREATE INDEX approval_task ON approval (task);
     CREATE INDEX approval_bundle ON approval (bundle, asked);
     CREATE INDEX approval_state ON approval (state);
+";
+
+/// What the third layout has beside the second.
+const THIRD: &str = "
+    -- Keys that seal what must not be read, each wrapped by a key that is not here.
+    CREATE TABLE data_key (
+        id       INTEGER PRIMARY KEY,
+        -- What wrapped it: `file`, `systemd`, `pkcs11`, with what tells one from another.
+        provider TEXT NOT NULL,
+        wrapped  BLOB NOT NULL,
+        made     INTEGER NOT NULL
+    ) STRICT;
+
+    -- Secrets, sealed; name and version are sealed in with the value, so that no row stands in for another.
+    CREATE TABLE secret (
+        name     TEXT PRIMARY KEY,
+        version  INTEGER NOT NULL,
+        data_key INTEGER NOT NULL REFERENCES data_key (id),
+        sealed   BLOB NOT NULL,
+        set_at   INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+
+    -- Keys that sign identities: the public half as a JWK, the private half sealed, its name sealed in.
+    CREATE TABLE signing_key (
+        kid      TEXT PRIMARY KEY,
+        public   TEXT NOT NULL,
+        data_key INTEGER NOT NULL REFERENCES data_key (id),
+        sealed   BLOB NOT NULL,
+        made     INTEGER NOT NULL,
+        -- When it stopped signing; what it signed before still verifies for a while.
+        retired  INTEGER
+    ) STRICT, WITHOUT ROWID;
 ";
 
 /// Why the database did not do something.
@@ -284,8 +316,9 @@ fn lay_out(connection: &mut Connection) -> rusqlite::Result<i64> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let found: i64 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     let missing = match found {
-        0 => [TABLES, SECOND].as_slice(),
-        1 => &[SECOND],
+        0 => [TABLES, SECOND, THIRD].as_slice(),
+        1 => &[SECOND, THIRD],
+        2 => &[THIRD],
         _ => return Ok(found),
     };
     missing.iter().try_for_each(|tables| transaction.execute_batch(tables))?;
