@@ -10,6 +10,8 @@ pub mod decision_point;
 pub mod folder;
 pub mod http;
 pub mod ledger;
+pub mod sealing;
+pub mod secrets;
 pub mod tasks;
 pub mod values;
 pub mod variables;
