@@ -36,7 +36,7 @@ fn purpose(name: &SecretName, version: i64) -> String {
 
 fn record(action: &str, name: &str, by: &str) -> Entry {
     Entry {
-        kind: Kind::Answer,
+        kind: Kind::Operator,
         at: u64::try_from(crate::config::wall_clock().as_millis()).unwrap_or(u64::MAX),
         task: String::new(),
         component: String::new(),
