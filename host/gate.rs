@@ -74,6 +74,10 @@ pub trait Effect: Debug + Serialize + Send + Sync {
     /// How durable its intent must be.
     const DURABILITY: Durability;
 
+    /// The action that it is, where one type of effect is of several capabilities.
+    fn action(&self) -> &'static str {
+        Self::ACTION
+    }
     /// What it acts on.
     fn resource(&self) -> Resource;
     /// Its arguments, as the schema types them.
@@ -255,6 +259,11 @@ impl<'a, G> Guard<'a, G> {
         self.grant
     }
 
+    /// The same guard, under another grant.
+    pub(crate) fn under<H>(&self, grant: &'a H) -> Guard<'a, H> {
+        Guard { gate: self.gate, actor: self.actor, grant: Some(grant), import: self.import }
+    }
+
     /// Who asks.
     pub fn actor(&self) -> &'a Arc<Actor> {
         self.actor
@@ -369,7 +378,7 @@ impl<'a, G> Guard<'a, G> {
             Settlement { gate, actor: self.actor, before, intent: None, notes: notes.clone(), outcome: None };
         self.record::<E>(claim, entry, outcome, &mut settlement).await?;
         reservation.keep();
-        gate.observer.effect(E::ACTION, &effect.resource());
+        gate.observer.effect(effect.action(), &effect.resource());
         Ok((Permit { effect, intent: settlement.intent.clone(), notes }, settlement))
     }
 
@@ -380,7 +389,7 @@ impl<'a, G> Guard<'a, G> {
         let question = Question {
             principal: &self.actor.principal,
             standing: &standing,
-            action: E::ACTION,
+            action: effect.action(),
             resource: &resource,
             context: &context,
             arguments: effect.arguments(),
@@ -475,7 +484,7 @@ impl<'a, G> Guard<'a, G> {
 
     /// The record of an effect, before it is decided.
     fn question<E: Effect<Grant = G>>(&self, effect: &E) -> Entry {
-        let mut entry = self.gate.entry(Kind::Intent, self.actor, E::ACTION);
+        let mut entry = self.gate.entry(Kind::Intent, self.actor, effect.action());
         entry.effect = self.gate.effects.fetch_add(1, Ordering::Relaxed) + 1;
         entry.import = self.import;
         let resource = effect.resource();
