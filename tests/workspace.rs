@@ -10,7 +10,7 @@ use super::support::{Running, Scene};
 
 const GRANT: &str = "[agent]\ntools = [\"prober\", \"marker\"]\n\
     [tools.prober]\nworkspace = { guest = \"/workspace\", quota = { bytes = \"64KiB\", files = 20 } }\nclock = true\n\
-    [tools.marker]\nworkspace = { guest = \"/workspace\", quota = { bytes = \"64KiB\", files = 20 } }\n";
+    [tools.marker]\nworkspace = { guest = \"/workspace\", quota = { bytes = \"64KiB\", files = 20 } }\nlabel = { remove = [\"pii\"] }\n";
 
 fn scene(grants: &str) -> Scene {
     let scene = Scene::with_tools(&[("prober", "probe"), ("marker", "probe-label")], grants);
@@ -272,7 +272,7 @@ fn files_are_kept_and_links_are_not() {
     assert_eq!((mode("kept/folder/a") & !0o644, mode("kept/folder") & !0o755), (0, 0));
     assert!(!scene.path("kept/none").exists() && scene.path("kept/link").symlink_metadata().is_err());
     let outcome = &scene.records_of("outcome", "task.keep")[0];
-    assert_eq!(outcome["detail"], r#"{"bytes":4,"files":1,"left":3}"#, "{outcome}");
+    assert_eq!(outcome["detail"], r#"{"files":1,"bytes":4,"left":3}"#, "{outcome}");
     assert!(left(&scene).is_empty());
 
     // A folder with something in it is not written to, and nothing is run.

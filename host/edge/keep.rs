@@ -12,7 +12,7 @@
 //! opened before the task runs: no guest can put another in its place.
 
 use std::collections::HashSet;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -28,6 +28,8 @@ use crate::tool::text::is_invisible;
 
 /// How many folders lie one in another, at most. Each is held open on both sides.
 const DEEPEST: usize = 128;
+/// Why pipes, sockets and devices are left behind.
+const NOT_A_FILE: &str = "it is neither a file nor a folder";
 
 /// A folder that files are copied to.
 #[derive(Debug)]
@@ -160,27 +162,30 @@ pub(super) fn copy(folder: &Dir, to: &Destination) -> io::Result<Copied> {
 }
 
 impl Copying {
-    fn take(&mut self, name: &OsString, kind: FileType) -> io::Result<()> {
-        let Some(shown) = name.to_str() else { return self.leave(&name.to_string_lossy(), "its name is not UTF-8") };
+    fn take(&mut self, name: &OsStr, kind: FileType) -> io::Result<()> {
+        let Some(shown) = name.to_str() else {
+            self.leave(&name.to_string_lossy(), "its name is not UTF-8");
+            return Ok(());
+        };
         if shown.chars().any(|character| character.is_control() || is_invisible(character)) {
-            return self.leave(shown, "its name cannot be shown");
+            self.leave(shown, "its name cannot be shown");
+        } else if kind.is_dir() {
+            self.descend(shown)?;
+        } else if kind.is_symlink() {
+            self.leave(shown, "it is a link");
+        } else if kind.is_file() {
+            self.copy_file(shown)?;
+        } else {
+            self.leave(shown, NOT_A_FILE);
         }
-        if kind.is_dir() {
-            return self.descend(shown);
-        }
-        if kind.is_symlink() {
-            return self.leave(shown, "it is a link");
-        }
-        if !kind.is_file() {
-            return self.leave(shown, "it is neither a file nor a folder");
-        }
-        self.copy_file(shown)
+        Ok(())
     }
 
     fn descend(&mut self, name: &str) -> io::Result<()> {
         let Some(level) = self.levels.last() else { return Ok(()) };
         if self.levels.len() >= DEEPEST {
-            return self.leave(name, "it lies too deep");
+            self.leave(name, "it lies too deep");
+            return Ok(());
         }
         let from = enter(&level.from, name.as_ref())?;
         self.levels.push(Level::of(from, None, name.to_owned())?);
@@ -194,10 +199,12 @@ impl Copying {
         let mut from = level.from.open_with(name, options.read(true).custom_flags(flags.bits().cast_signed()))?;
         let metadata = from.metadata()?;
         if !metadata.is_file() {
-            return self.leave(name, "it is neither a file nor a folder");
+            self.leave(name, NOT_A_FILE);
+            return Ok(());
         }
         if metadata.nlink() > 1 && !self.seen.insert(Inode::of(&metadata)) {
-            return self.leave(name, "it is another name of a file that was copied");
+            self.leave(name, "it is another name of a file that was copied");
+            return Ok(());
         }
         let mut to = self.make(name)?;
         self.copied.bytes += io::copy(&mut from, &mut to)?;
@@ -227,11 +234,10 @@ impl Copying {
         parent.open_with(name, options.write(true).create_new(true).mode(0o644).custom_flags(flags))
     }
 
-    fn leave(&mut self, name: &str, why: &'static str) -> io::Result<()> {
+    fn leave(&mut self, name: &str, why: &'static str) {
         let folders = self.levels.iter().skip(1).map(|level| level.name.as_str());
         let path = folders.chain([name]).collect::<Vec<_>>().join("/");
         self.copied.left.push(Left { path: crate::audit::escaped(&path), why });
-        Ok(())
     }
 }
 
