@@ -279,6 +279,7 @@ impl Host {
             observer: Arc::clone(&audience.observer),
             key,
             effects: AtomicU64::new(0),
+            leaks: Arc::default(),
         });
         let labels = plan.as_ref().map(|plan| plan.root.labels.clone()).unwrap_or_default();
         let actor = Actor::new(task.clone(), &name.name, &work.root(), name.digest.clone(), user);
@@ -328,7 +329,7 @@ impl Host {
         let record = Entry {
             code: end.status.as_str().to_owned(),
             detail: serde_json::to_string(&usage).unwrap_or_default(),
-            text: actor.told(end.error.as_ref().map_or("", |error| &error.message)),
+            text: gate.told(actor, end.error.as_ref().map_or("", |error| &error.message)),
             ..gate.entry(Kind::End, actor, "task.run")
         };
         let last = gate.append(record).await?;

@@ -5,7 +5,8 @@
 //! An effect passes in this order, and whatever fails refuses it:
 //!
 //! 1. the attempt is counted (a guest that only collects refusals runs out as well);
-//! 2. **grant**: [`Effect::covered`], and for a sink its clearance: [`Effect::accepts`];
+//! 2. **grant**: [`Effect::covered`]; nothing that the task was lent goes along ([`Effect::carries`]); and for a sink its
+//!    clearance: [`Effect::accepts`];
 //! 3. **policy**: Cedar, and the operator's own decision point, if there is one; an error is a refusal;
 //! 4. **approval**: when only rules forbid it that people can lift, they are asked, and it is decided again (`ask`);
 //! 5. the budget is reserved, the approval claimed and the **intent** appended, in one transaction; if the log cannot take
@@ -20,97 +21,41 @@
 //! ```compile_fail,E0451
 //! // A permit cannot be forged: its fields are private to the gate.
 //! fn forge<E: ambit::gate::Effect>(effect: E) -> ambit::gate::Permit<E> {
-//!     ambit::gate::Permit { effect, intent: None, notes: Default::default() }
+//!     ambit::gate::Permit { effect, intent: None, notes: Default::default(), approval: None }
 //! }
 //! ```
 
 mod actor;
 mod ask;
+mod effect;
+mod lent;
 mod point;
 mod refusal;
 mod settlement;
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
-use std::fmt::Debug;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use hmac::{Hmac, KeyInit as _, Mac as _};
-use serde::Serialize;
-use sha2::Sha256;
-use wasmtime::component::Val;
-
 pub use self::actor::Actor;
+pub use self::ask::Approval;
+pub use self::effect::{Durability, Effect};
 pub use self::refusal::{Code, Denied, Failure, Outcome, Refusal};
 pub use self::settlement::Notes;
 use self::settlement::Settlement;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha2::Sha256;
 
 use crate::approval::{Claim, ClaimError, Desk, Mode};
 use crate::audit::{self, AuditError, Entry, Kind, Ledger};
-use crate::budget::{Budget, Cost, Exhausted};
+use crate::budget::{Budget, Exhausted};
 use crate::label::Labels;
+use crate::leak::Leaks;
 use crate::policy::in_force::InForce;
 use crate::policy::point::Point;
 use crate::policy::{Attribute, Decision, Question, Resource, Standing};
 use crate::task::Clock;
-
-/// How durable an effect's intent must be before the effect happens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Durability {
-    /// It leaves the host: its intent is on the disk first.
-    Outside,
-    /// It stays inside: its intent is ordered first, and on the disk no later than the next effect that leaves.
-    Inside,
-    /// It changes the database that the log is in: both are one transaction, made by whoever redeems the permit.
-    Shared,
-}
-
-/// One use of a capability, as data: what is decided on is exactly what runs.
-pub trait Effect: Debug + Serialize + Send + Sync {
-    /// The section of the grant manifest that covers it.
-    type Grant;
-    /// `<grant key>.<verb>`, as in the schema.
-    const ACTION: &'static str;
-    /// How durable its intent must be.
-    const DURABILITY: Durability;
-
-    /// The action that it is, where one type of effect is of several capabilities.
-    fn action(&self) -> &'static str {
-        Self::ACTION
-    }
-    /// What it acts on.
-    fn resource(&self) -> Resource;
-    /// Its arguments, as the schema types them.
-    fn context(&self) -> Vec<(&'static str, Attribute)> {
-        Vec::new()
-    }
-    /// The arguments of a call of a tool, in the order of the parameters.
-    fn arguments(&self) -> Option<&[Val]> {
-        None
-    }
-    /// Does the grant list it?
-    fn covered(&self, grant: &Self::Grant) -> bool;
-    /// The labels that may go where it takes data out of the task; none when it takes none out.
-    fn accepts(&self, _grant: &Self::Grant) -> Option<Labels> {
-        None
-    }
-    /// It in the guest's own words, for the record's field of guest-made text; where there are none, the name of a resource
-    /// that no grant lists stands there.
-    fn told(&self) -> Option<String> {
-        None
-    }
-    /// It, as a person who is asked about it reads it.
-    ///
-    /// # Errors
-    /// When it cannot be told.
-    fn shown(&self) -> Result<serde_json::Value, serde_json::Error> {
-        serde_json::to_value(self)
-    }
-    /// What it takes from the task's budget.
-    fn cost(&self) -> Cost {
-        Cost::default()
-    }
-}
 
 /// The right to let one effect happen, once.
 #[derive(Debug)]
@@ -119,6 +64,7 @@ pub struct Permit<E> {
     effect: E,
     intent: Option<Intent>,
     notes: Notes,
+    approval: Option<Approval>,
 }
 
 impl<E> Permit<E> {
@@ -130,6 +76,11 @@ impl<E> Permit<E> {
     /// What the outcome will say beside how it went. They can be written to as long as the effect is under way.
     pub fn notes(&self) -> Notes {
         self.notes.clone()
+    }
+
+    /// Who approved it, and for how long, where people were asked.
+    pub fn approval(&self) -> Option<&Approval> {
+        self.approval.as_ref()
     }
 
     /// Gives up the permit for the effect and the record that must be written in the same transaction. There is none
@@ -182,6 +133,8 @@ pub struct Gate {
     pub key: [u8; 32],
     /// How many effects were asked for.
     pub effects: AtomicU64,
+    /// What the task was lent, which must not leave it.
+    pub leaks: Arc<Leaks>,
 }
 
 impl Gate {
@@ -219,16 +172,21 @@ impl Gate {
     /// # Errors
     /// When the log cannot be written.
     pub async fn append(&self, entry: Entry) -> Result<u64, AuditError> {
-        self.ledger.append(entry)?.await
+        self.ledger.append(self.covered(entry))?.await
     }
 
-    /// The digest of an effect under the task's key.
-    fn digest(&self, effect: &impl Serialize) -> Result<String, serde_json::Error> {
-        let bytes = serde_json::to_vec(effect)?;
+    /// Appends a record where nobody can wait for the disk.
+    pub fn note(&self, entry: Entry) {
+        // A log that is broken refuses the next effect, and fails the end of the task.
+        drop(self.ledger.append(self.covered(entry)));
+    }
+
+    /// The digest of a canonical effect under the task's key.
+    fn digest(&self, effect: &[u8]) -> String {
         #[expect(clippy::expect_used, reason = "INVARIANT: HMAC takes keys of any length")]
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).expect("a key");
-        mac.update(&bytes);
-        Ok(audit::Hash(mac.finalize().into_bytes().into()).to_string())
+        mac.update(effect);
+        audit::Hash(mac.finalize().into_bytes().into()).to_string()
     }
 }
 
@@ -331,8 +289,7 @@ impl<'a, G> Guard<'a, G> {
         self.gate.budget.refused();
         let (kind, code) = (Kind::Refusal, code.as_str().to_owned());
         let entry = Entry { kind, code, detail: detail("why", why), ..self.question(effect) };
-        // A log that is broken refuses the next effect, and fails the end of the task.
-        drop(self.gate.ledger.append(entry));
+        self.gate.note(entry);
     }
 
     async fn decide<E: Effect<Grant = G>>(&self, effect: E) -> Result<(Permit<E>, Settlement<'a>), Denied> {
@@ -346,14 +303,20 @@ impl<'a, G> Guard<'a, G> {
             entry.detail = detail("why", "the grant does not cover it");
             return Err(gate.refuse(Code::NotGranted, entry).await.into());
         };
-        entry.arguments = match gate.digest(&effect) {
-            Ok(digest) => digest,
+        let canonical = match serde_json::to_vec(&effect) {
+            Ok(canonical) => canonical,
             Err(error) => {
                 entry.detail = detail("error", &error.to_string());
                 return Err(gate.refuse(Code::Unavailable, entry).await.into());
             }
         };
-        let claim = loop {
+        entry.arguments = gate.digest(&canonical);
+        let carried = std::iter::once(Cow::Borrowed(canonical.as_slice())).chain(effect.carries());
+        if let Err(why) = gate.free_of_loans(self.actor, carried) {
+            entry.detail = detail("why", &why);
+            return Err(gate.refuse(Code::Denied, entry).await.into());
+        }
+        let approved = loop {
             let labels = self.actor.labels.now();
             if let Some(accepted) = effect.accepts(grant)
                 && let Err(why) = cleared(&labels, &accepted)
@@ -361,12 +324,13 @@ impl<'a, G> Guard<'a, G> {
                 entry.detail = detail("why", &why);
                 return Err(gate.refuse(Code::Denied, entry).await.into());
             }
-            let claim = self.permitted(&effect, &mut entry).await?;
+            let approved = self.permitted(&effect, &mut entry).await?;
             // While others were asked, the task can have touched data, and what was decided is not decided for that.
             if self.actor.labels.now() == labels {
-                break claim;
+                break approved;
             }
         };
+        let (claim, approval) = approved.unzip();
         let reservation = match gate.budget.reserve(effect.cost()) {
             Ok(reservation) => reservation,
             Err(exhausted) => return Err(self.exhausted(exhausted, entry).await),
@@ -379,21 +343,18 @@ impl<'a, G> Guard<'a, G> {
         self.record::<E>(claim, entry, outcome, &mut settlement).await?;
         reservation.keep();
         gate.observer.effect(effect.action(), &effect.resource());
-        Ok((Permit { effect, intent: settlement.intent.clone(), notes }, settlement))
+        Ok((Permit { effect, intent: settlement.intent.clone(), notes, approval }, settlement))
     }
 
     /// What the rules say, and people, where the rules ask for them. An approval has to be claimed yet.
-    async fn permitted<E: Effect<Grant = G>>(&self, effect: &E, entry: &mut Entry) -> Result<Option<Claim>, Denied> {
+    async fn permitted<E: Effect<Grant = G>>(
+        &self,
+        effect: &E,
+        entry: &mut Entry,
+    ) -> Result<Option<(Claim, Approval)>, Denied> {
         let (resource, context) = (effect.resource(), effect.context());
         let standing = self.standing();
-        let question = Question {
-            principal: &self.actor.principal,
-            standing: &standing,
-            action: effect.action(),
-            resource: &resource,
-            context: &context,
-            arguments: effect.arguments(),
-        };
+        let question = self.asked(effect, &standing, &resource, &context);
         let policy = match self.gate.rules.policy() {
             Ok(policy) => policy,
             Err(error) => {
@@ -431,6 +392,30 @@ impl<'a, G> Guard<'a, G> {
         }
     }
 
+    /// Whether the rules would let an effect be now that they let be before, with what people approved then: for what an
+    /// effect has opened. Nothing is recorded.
+    pub fn still<E: Effect<Grant = G>>(&self, effect: &E, approval: Option<&Approval>) -> bool {
+        let (resource, context, standing) = (effect.resource(), effect.context(), self.standing());
+        let question = self.asked(effect, &standing, &resource, &context);
+        let none = BTreeSet::new();
+        let groups = approval.map_or(&none, |approval| &approval.groups);
+        let covered = self.grant.is_some_and(|grant| effect.covered(grant));
+        let policy = self.gate.rules.policy();
+        covered && policy.is_ok_and(|policy| matches!(policy.decide(&question, groups), Decision::Allow { .. }))
+    }
+
+    /// An effect, as rules are asked about it.
+    fn asked<'q, E: Effect<Grant = G>>(
+        &'q self,
+        effect: &'q E,
+        standing: &'q Standing,
+        resource: &'q Resource,
+        context: &'q [(&'static str, Attribute)],
+    ) -> Question<'q> {
+        let (principal, arguments) = (&self.actor.principal, effect.arguments());
+        Question { principal, standing, action: effect.action(), resource, context, arguments }
+    }
+
     /// How the task stands now.
     fn standing(&self) -> Standing {
         Standing { labels: self.actor.labels.now(), usage: self.gate.budget.usage(), now: crate::config::wall_clock() }
@@ -453,7 +438,7 @@ impl<'a, G> Guard<'a, G> {
         gate.ledger.health().map_err(unavailable)?;
         if let Some(claim) = claim {
             // What a person approved waits for the disk, whatever it is: the approval is used up by it.
-            return match gate.desk.claim(claim, entry.clone()).await {
+            return match gate.desk.claim(claim, gate.covered(entry.clone())).await {
                 Ok(_) => {
                     settlement.outcome = Some(outcome);
                     Ok(())
@@ -467,11 +452,11 @@ impl<'a, G> Guard<'a, G> {
         }
         if E::DURABILITY == Durability::Shared {
             // The effect's own transaction has to hold it.
-            settlement.intent = Some(Intent(Arc::new(Mutex::new(Some(entry)))));
+            settlement.intent = Some(Intent(Arc::new(Mutex::new(Some(gate.covered(entry))))));
             settlement.outcome = Some(outcome);
             return Ok(());
         }
-        let ticket = gate.ledger.append(entry).map_err(unavailable)?;
+        let ticket = gate.ledger.append(gate.covered(entry)).map_err(unavailable)?;
         settlement.outcome = Some(outcome);
         if E::DURABILITY == Durability::Outside
             && let Err(error) = ticket.await
@@ -493,10 +478,10 @@ impl<'a, G> Guard<'a, G> {
         } else {
             // A name that no grant lists is the guest's own text, and stands in the field for such text alone.
             entry.resource = resource.kind.to_owned();
-            entry.text = self.actor.told(&resource.name);
+            entry.text = self.gate.told(self.actor, &resource.name);
         }
         if let Some(told) = effect.told() {
-            entry.text = self.actor.told(&told);
+            entry.text = self.gate.told(self.actor, &told);
         }
         entry
     }

@@ -29,6 +29,7 @@ pub mod front;
 pub mod gate;
 pub mod grant;
 pub mod label;
+pub mod leak;
 pub mod manifest;
 pub mod people;
 pub mod policy;

@@ -21,6 +21,7 @@ use super::{Capability, Lens, OpenError, Scope, Setting, Target, TaskState};
 use crate::audit::{Entry, Kind};
 use crate::gate::{Actor, Code, Denied, Durability, Effect, Gate, Guard, cleared, detail};
 use crate::label::Labels;
+use crate::leak::{Flow, Found, named};
 use crate::policy::Resource;
 use crate::policy::schema::Action;
 
@@ -102,22 +103,29 @@ struct Sink {
 
 impl Sink {
     fn line(&self, text: &str) {
-        let Actor { task, principal, labels } = self.actor.as_ref();
+        let Actor { task, principal, labels, .. } = self.actor.as_ref();
         match cleared(&labels.now(), &self.accepts) {
             Ok(()) => self.log.line(&task.to_string(), &principal.component, text),
             Err(_) if self.withheld.swap(true, Ordering::Relaxed) => {}
-            Err(why) => {
-                self.gate.budget.refused();
-                let entry = Entry {
-                    code: Code::Denied.as_str().to_owned(),
-                    resource: Open.resource().to_string(),
-                    detail: detail("why", &why),
-                    ..self.gate.entry(Kind::Refusal, &self.actor, Open::ACTION)
-                };
-                // A log that is broken refuses the next effect, and fails the end of the task.
-                drop(self.gate.ledger.append(entry));
-            }
+            Err(why) => self.refused(&why),
         }
+    }
+
+    /// What the task was lent stood in a line, and was covered.
+    fn lent(&self, found: &Found) {
+        if !found.is_empty() {
+            self.refused(&format!("what the task was lent stood in a line, and was covered: {}", named(found)));
+        }
+    }
+
+    fn refused(&self, why: &str) {
+        self.gate.budget.refused();
+        self.gate.note(Entry {
+            code: Code::Denied.as_str().to_owned(),
+            resource: Open.resource().to_string(),
+            detail: detail("why", why),
+            ..self.gate.entry(Kind::Refusal, &self.actor, Open::ACTION)
+        });
     }
 }
 
@@ -178,7 +186,9 @@ impl Capability for Stdio {
 
 impl Scope<'_, Stdio> {
     fn stream(&mut self) -> wasmtime::Result<Handle<DynOutputStream>> {
-        let stream: DynOutputStream = Box::new(Lines { sink: self.host.0.clone(), line: Vec::new() });
+        let sink = self.host.0.clone();
+        let flow = sink.as_ref().map(|sink| sink.gate.leaks.flow());
+        let stream: DynOutputStream = Box::new(Lines { sink, flow, line: Vec::new() });
         Ok(self.table.push(stream)?)
     }
 }
@@ -198,10 +208,24 @@ impl stderr::Host for Scope<'_, Stdio> {
 /// A stream that is cut into lines.
 struct Lines {
     sink: Option<Sink>,
+    /// What the task was lent is covered before lines are cut.
+    flow: Option<Flow>,
     line: Vec<u8>,
 }
 
 impl Lines {
+    fn take(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            match byte {
+                b'\n' => self.end_line(),
+                byte => self.line.push(byte),
+            }
+            if self.line.len() >= LONGEST_LINE {
+                self.end_line();
+            }
+        }
+    }
+
     fn end_line(&mut self) {
         let line = std::mem::take(&mut self.line);
         if let Some(sink) = &self.sink {
@@ -215,15 +239,10 @@ impl OutputStream for Lines {
         let Some(sink) = &self.sink else { return Ok(()) };
         let spent = sink.gate.budget.log(bytes.len() as u64);
         spent.map_err(|exhausted| StreamError::Trap(wasmtime::Error::new(Denied::Exhausted(exhausted))))?;
-        for byte in bytes {
-            match byte {
-                b'\n' => self.end_line(),
-                byte => self.line.push(byte),
-            }
-            if self.line.len() >= LONGEST_LINE {
-                self.end_line();
-            }
-        }
+        let Some(flow) = &mut self.flow else { return Ok(()) };
+        let (bytes, found) = flow.pass(&bytes);
+        sink.lent(&found);
+        self.take(&bytes);
         Ok(())
     }
 
@@ -243,6 +262,8 @@ impl Pollable for Lines {
 
 impl Drop for Lines {
     fn drop(&mut self) {
+        let held = self.flow.as_mut().map(Flow::end).unwrap_or_default();
+        self.take(&held);
         if !self.line.is_empty() {
             self.end_line();
         }

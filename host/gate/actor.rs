@@ -1,5 +1,8 @@
 //! Who asks: one store of a task.
 
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
+
 use crate::label::{Carried, Labels};
 use crate::policy::{Person, Principal};
 use crate::task::TaskId;
@@ -13,6 +16,8 @@ pub struct Actor {
     pub principal: Principal,
     /// The labels of what it touched.
     pub labels: Carried,
+    /// The secrets that were revealed to it.
+    shown: Mutex<BTreeSet<String>>,
 }
 
 impl Actor {
@@ -26,12 +31,22 @@ impl Actor {
             depth: task.depth() as u64,
             user,
         };
-        Self { task, principal, labels: Carried::default() }
+        Self { task, principal, labels: Carried::default(), shown: Mutex::default() }
     }
 
     /// What a guest said, fit for the log: nothing once it carries labels, for the log may be shown to anyone.
     pub fn told(&self, text: &str) -> String {
         if self.labels.now().is_empty() { crate::audit::escaped(text) } else { String::new() }
+    }
+
+    /// A secret was revealed to it.
+    pub fn show(&self, name: &str) {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned());
+    }
+
+    /// Whether a secret was revealed to it.
+    pub fn was_shown(&self, name: &str) -> bool {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner).contains(name)
     }
 
     /// The same, with labels that it begins with.

@@ -1,6 +1,8 @@
 //! Asks people, when only they can let an effect be.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Serialize as _;
 
@@ -8,6 +10,15 @@ use super::{Code, Denied, Effect, Guard, Observer, detail};
 use crate::approval::{Answer, Binding, Claim, Desk, LONGEST_ARGUMENTS, Mode, Request};
 use crate::audit::{AuditError, Entry};
 use crate::policy::{Ask, Decision, Question};
+
+/// That people let an effect be.
+#[derive(Clone, Debug)]
+pub struct Approval {
+    /// The groups that said yes.
+    pub groups: BTreeSet<String>,
+    /// For how long, from then on, where it opens something that lasts.
+    pub ttl: Duration,
+}
 
 /// Why people did not let it be.
 struct No {
@@ -46,10 +57,11 @@ impl<G> Guard<'_, G> {
         entry: &mut Entry,
         question: &Question<'_>,
         ask: Ask,
-    ) -> Result<Claim, Denied> {
+    ) -> Result<(Claim, Approval), Denied> {
         let asked = ask.groups.iter().cloned().collect::<Vec<_>>().join(", ");
+        let approval = Approval { groups: ask.groups.clone(), ttl: ask.ttl };
         match self.yes(effect, entry, question, ask).await {
-            Ok(claim) => Ok(claim),
+            Ok(claim) => Ok((claim, approval)),
             Err(No { code, why }) => {
                 let detail = serde_json::json!({ "approval": asked, "why": crate::audit::escaped(&why) }).to_string();
                 Err(self.gate.refuse(code, Entry { detail, ..entry.clone() }).await.into())
@@ -146,14 +158,14 @@ impl<G> Guard<'_, G> {
         Ok(Request {
             bundle: principal.bundle.clone(),
             user: principal.user.as_ref().map(|user| user.name.clone()),
-            arguments: String::from_utf8_lossy(&arguments).into_owned(),
+            arguments: self.gate.leaks.covered(String::from_utf8_lossy(&arguments).into_owned()),
             digest: binding.digest(),
             likeness: binding.likeness(),
             labels,
             rules: entry.rules.clone(),
             ask,
             per_hour: self.gate.budget.limits().approvals_per_hour,
-            entry: entry.clone(),
+            entry: self.gate.covered(entry.clone()),
         })
     }
 }

@@ -51,15 +51,15 @@ impl Settlement<'_> {
             notes.insert("labels".to_owned(), serde_json::json!(gained));
         }
         let detail = if notes.is_empty() { String::new() } else { serde_json::Value::Object(notes).to_string() };
-        let outcome = Entry { code: how.as_str().to_owned(), text: self.actor.told(text), detail, ..outcome };
+        let outcome =
+            Entry { code: how.as_str().to_owned(), text: self.gate.told(self.actor, text), detail, ..outcome };
         if matches!(how, Outcome::Quota | Outcome::Refused) {
             self.gate.budget.refused();
         }
         // A shared intent that nobody wrote: the effect did not reach the database, but it was allowed, and that is said.
         let unwritten = self.intent.take().and_then(|intent| intent.take());
         for entry in unwritten.into_iter().chain([outcome]) {
-            // A log that is broken refuses the next effect, and fails the end of the task.
-            drop(self.gate.ledger.append(entry));
+            self.gate.note(entry);
         }
         self.gate.clock.tick();
     }

@@ -2,7 +2,7 @@
 //! account of the mount's meter: what was checked against the quota is what happens.
 
 use std::io::{self, IoSlice};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use cap_std::fs::{Dir, File, FileExt as _, Metadata};
 use rustix::fs::{AtFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, futimens, utimensat};
@@ -10,7 +10,7 @@ use rustix::io::{Errno, ReadWriteFlags, pwritev2};
 use serde::{Serialize, Serializer};
 
 use super::Write;
-use super::descriptor::{Descriptor, OpenFile, Opening, Place};
+use super::descriptor::{Descriptor, Mounted, OpenFile, Opening, Place};
 use super::failure::Failed;
 use super::path::check_target;
 use super::quota::{Amount, Inode};
@@ -317,6 +317,9 @@ impl OpenFile {
             At::End => before.checked_add(bytes.len() as u64),
         };
         let end = end.ok_or(Failed::Code(ErrorCode::FileTooLarge))?;
+        let Mounted { gate, actor, .. } = self.mount.as_ref();
+        let mut trail = self.trail.lock().unwrap_or_else(PoisonError::into_inner);
+        gate.judged(actor, trail.found(&gate.leaks, bytes, end)).map_err(Failed::Lent)?;
         if !bytes.is_empty() {
             account.room(writing.quota, Amount::bytes(end.saturating_sub(before)))?;
         }
@@ -325,7 +328,10 @@ impl OpenFile {
             At::End => self.append(bytes, before),
         };
         account.resize(before, self.file.metadata()?.len());
-        Ok(written?)
+        let written = written?;
+        let unwritten = (bytes.len() - written) as u64;
+        trail.follow(&gate.leaks, &bytes[..written], end - unwritten);
+        Ok(written)
     }
 
     /// Appends in one step where the file system can, so that two processes do not write over each other.

@@ -5,7 +5,7 @@
 
 use std::io;
 use std::os::fd::AsFd;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use cap_std::fs::{
     Dir, File, FileExt as _, FileType, FileTypeExt as _, Metadata, MetadataExt as _, OpenOptions, OpenOptionsExt as _,
@@ -20,6 +20,7 @@ use super::types::{Datetime, DescriptorStat, DescriptorType, ErrorCode, Metadata
 use super::{Grant, Opened, Quota, Source};
 use crate::gate::{Actor, Gate};
 use crate::label::{Carried, Labels};
+use crate::leak::Trail;
 
 /// The most bytes that one call reads. Reading costs a guest next to no fuel, so the host bounds its own work.
 pub(super) const READ: usize = 64 << 10;
@@ -138,6 +139,8 @@ pub struct OpenFile {
     pub carried: Labels,
     /// The file itself.
     pub file: File,
+    /// What was written to it last.
+    pub(super) trail: Mutex<Trail>,
     inode: Inode,
 }
 
@@ -281,7 +284,8 @@ impl Place {
         }
         let Opening { read: readable, write: writable, .. } = opening;
         let carried = mount.actor.labels.now();
-        Descriptor::File(Arc::new(OpenFile { mount, path, readable, writable, carried, file, inode }))
+        let trail = Mutex::default();
+        Descriptor::File(Arc::new(OpenFile { mount, path, readable, writable, carried, file, trail, inode }))
     }
 
     /// What the file system knows of it.

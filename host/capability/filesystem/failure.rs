@@ -6,7 +6,7 @@ use rustix::io::Errno;
 use wasmtime::component::ResourceTableError;
 
 use super::types::ErrorCode;
-use crate::gate::{Denied, Failure, Outcome};
+use crate::gate::{Code, Denied, Failure, Outcome};
 
 /// Why a call gave no result.
 #[derive(Debug)]
@@ -18,6 +18,8 @@ pub enum Failed {
     Outside(ErrorCode, &'static str),
     /// The mount's quota has no room for it.
     Quota,
+    /// It holds what the task was lent; why is for the record.
+    Lent(String),
     /// The store ends: the task's budget is spent, or the guest broke the rules of its handles.
     Trap(wasmtime::Error),
 }
@@ -28,7 +30,17 @@ impl Failed {
     pub fn settled(self) -> Self {
         match self {
             Self::Quota => Self::Code(ErrorCode::Quota),
+            Self::Lent(_) => Self::Code(ErrorCode::Access),
             other => other,
+        }
+    }
+
+    /// How it is recorded that bytes were not written, where that is a refusal.
+    pub(super) fn refusal(&self) -> Option<(Code, &str)> {
+        match self {
+            Self::Quota => Some((Code::Quota, "the mount's quota is spent")),
+            Self::Lent(why) => Some((Code::Denied, why)),
+            _ => None,
         }
     }
 
@@ -40,6 +52,7 @@ impl Failed {
         match self {
             Self::Code(code) | Self::Outside(code, _) => Ok(code),
             Self::Quota => Ok(ErrorCode::Quota),
+            Self::Lent(_) => Ok(ErrorCode::Access),
             Self::Trap(error) => Err(error),
         }
     }
@@ -49,6 +62,7 @@ impl Failure for Failed {
     fn outcome(&self) -> Outcome {
         match self {
             Self::Quota => Outcome::Quota,
+            Self::Lent(_) => Outcome::Refused,
             _ => Outcome::Failed,
         }
     }

@@ -354,18 +354,16 @@ impl types::HostDescriptor for Scope<'_, Filesystem> {
 
     async fn write(&mut self, descriptor: Handle<Descriptor>, bytes: Vec<u8>, offset: u64) -> Result<u64, Failed> {
         let file = self.written(&descriptor, "write").await?;
-        match file.write(&bytes[..bytes.len().min(READ)], At::Offset(offset)) {
-            Err(Failed::Quota) => {
-                let write = Write::new("write", &file.mount, file.path.clone(), ());
-                let guard = self.guard_of(&file.mount);
-                let denied = guard.refuse(Code::Quota, &write, "the mount's quota is spent").await;
-                Err(match Failed::from(denied) {
-                    trap @ Failed::Trap(_) => trap,
-                    _ => Failed::Code(ErrorCode::Quota),
-                })
-            }
-            written => Ok(written? as u64),
-        }
+        let failed = match file.write(&bytes[..bytes.len().min(READ)], At::Offset(offset)) {
+            Ok(written) => return Ok(written as u64),
+            Err(failed) => failed,
+        };
+        let Some((code, why)) = failed.refusal() else { return Err(failed) };
+        let write = Write::new("write", &file.mount, file.path.clone(), ());
+        Err(match Failed::from(self.guard_of(&file.mount).refuse(code, &write, why).await) {
+            trap @ Failed::Trap(_) => trap,
+            _ => failed.settled(),
+        })
     }
 
     fn read_directory(&mut self, descriptor: Handle<Descriptor>) -> Result<Handle<Listing>, Failed> {

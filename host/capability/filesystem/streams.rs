@@ -114,14 +114,13 @@ impl OutputStream for Writer {
         }
         if !self.file.is_decided() {
             self.closed = true;
-            return Err(refused(&self.file, Code::Denied, UNDECIDED, Failed::Code(types::ErrorCode::Access)));
+            let failed = Failed::Code(types::ErrorCode::Access);
+            return Err(refused(&self.file, Code::Denied, UNDECIDED).unwrap_or_else(|| stream_error(failed)));
         }
         if let Err(failed) = self.write_all(&bytes) {
             self.closed = true;
-            self.failed = Some(match failed {
-                Failed::Quota => refused(&self.file, Code::Quota, "the mount's quota is spent", Failed::Quota),
-                other => stream_error(other),
-            });
+            let ended = failed.refusal().and_then(|(code, why)| refused(&self.file, code, why));
+            self.failed = Some(ended.unwrap_or_else(|| stream_error(failed)));
         }
         Ok(())
     }
@@ -153,11 +152,12 @@ fn stream_error(failed: Failed) -> StreamError {
     }
 }
 
-/// Records that a write was refused while the stream flowed. Nothing happened, so there is nothing that waits for the disk.
-fn refused(file: &OpenFile, code: Code, why: &str, failed: Failed) -> StreamError {
+/// Records that a write was refused while the stream flowed; some when the store ends by that. Nothing happened, so there is
+/// nothing that waits for the disk.
+fn refused(file: &OpenFile, code: Code, why: &str) -> Option<StreamError> {
     let (gate, actor) = (&file.mount.gate, &file.mount.actor);
     if let Err(exhausted) = gate.budget.attempt() {
-        return StreamError::Trap(wasmtime::Error::new(Denied::Exhausted(exhausted)));
+        return Some(StreamError::Trap(wasmtime::Error::new(Denied::Exhausted(exhausted))));
     }
     gate.budget.refused();
     let entry = Entry {
@@ -167,9 +167,8 @@ fn refused(file: &OpenFile, code: Code, why: &str, failed: Failed) -> StreamErro
         text: escaped(&file.path),
         ..gate.entry(Kind::Refusal, actor, file.mount.source.ground.write_action())
     };
-    // A log that is broken refuses the next effect, and fails the end of the task.
-    drop(gate.ledger.append(entry));
-    stream_error(failed)
+    gate.note(entry);
+    None
 }
 
 /// The code behind a stream's error, if it is one of a file.

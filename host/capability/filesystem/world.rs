@@ -149,6 +149,7 @@ impl World {
             observer: Arc::new(Nobody),
             key: [7; 32],
             effects: AtomicU64::new(0),
+            leaks: Arc::default(),
         };
         (Arc::new(gate), log)
     }

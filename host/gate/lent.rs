@@ -1,0 +1,40 @@
+//! What a task was lent does not leave it, and does not enter the log.
+
+use std::borrow::Cow;
+
+use super::{Actor, Gate};
+use crate::audit::Entry;
+use crate::leak::{Found, named};
+
+impl Gate {
+    /// Whether what would leave a store holds nothing that the task was lent, but for what was revealed to that store.
+    ///
+    /// # Errors
+    /// What it holds, in a sentence.
+    pub fn free_of_loans<'b>(&self, actor: &Actor, parts: impl Iterator<Item = Cow<'b, [u8]>>) -> Result<(), String> {
+        self.judged(actor, parts.flat_map(|part| self.leaks.find(&part)).collect())
+    }
+
+    /// As [`Self::free_of_loans`], of what was found already.
+    ///
+    /// # Errors
+    /// What was found, in a sentence.
+    pub fn judged(&self, actor: &Actor, mut found: Found) -> Result<(), String> {
+        found.retain(|name| !actor.was_shown(name));
+        if found.is_empty() { Ok(()) } else { Err(format!("it holds what the task was lent: {}", named(&found))) }
+    }
+
+    /// What a guest said, fit for the log.
+    pub fn told(&self, actor: &Actor, text: &str) -> String {
+        // Before it is cut to its length: what is left of a value would not be found.
+        actor.told(&self.leaks.covered(text.to_owned()))
+    }
+
+    /// A record without anything that the task was lent.
+    pub(super) fn covered(&self, mut entry: Entry) -> Entry {
+        for field in [&mut entry.resource, &mut entry.detail, &mut entry.text] {
+            *field = self.leaks.covered(std::mem::take(field));
+        }
+        entry
+    }
+}
