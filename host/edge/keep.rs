@@ -6,6 +6,7 @@
 //! | a folder | a folder, mode 0755, if a file in it is copied |
 //! | a link, a pipe, a socket, a device | left behind |
 //! | a second name of a file | left behind: a thousand names would be a thousand copies |
+//! | `.git` | left behind: whoever runs Git there would run what its settings name |
 //! | a name that is not UTF-8 or cannot be shown, and what lies too deep | left behind |
 //!
 //! Every name is opened in the folder that it was found in, and no link is ever followed, on either side. The destination is
@@ -169,6 +170,8 @@ impl Copying {
         };
         if shown.chars().any(|character| character.is_control() || is_invisible(character)) {
             self.leave(shown, "its name cannot be shown");
+        } else if shown.eq_ignore_ascii_case(".git") {
+            self.leave(shown, "Git would obey what is in it");
         } else if kind.is_dir() {
             self.descend(shown)?;
         } else if kind.is_symlink() {
@@ -279,6 +282,8 @@ mod tests {
         two.from.create_dir_all("a/b/none").unwrap();
         two.from.write("a/b/file", "text").unwrap();
         two.from.write("top", "more").unwrap();
+        two.from.create_dir("a/.Git").unwrap();
+        two.from.write("a/.Git/config", "").unwrap();
         two.from.symlink_contents("../secret", "to-secret").unwrap();
         two.from.symlink_contents("/etc", "a/etc").unwrap();
         two.from.hard_link("top", &two.from, "a/zweite").unwrap();
@@ -287,6 +292,7 @@ mod tests {
         let (copied, to) = copy_all(&two);
         assert_eq!((copied.files, copied.bytes), (2, 8));
         let expected = [
+            ("a/.Git", "Git would obey what is in it"),
             ("a/etc", "it is a link"),
             ("pipe", "it is neither a file nor a folder"),
             ("to-secret", "it is a link"),

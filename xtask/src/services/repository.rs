@@ -1,7 +1,8 @@
 //! The repository host: Git's own `git http-backend` behind HTTP, for whoever is admitted.
 //!
 //! Two bare repositories lie in its folder, made when they are not there: `team/site.git`, with a few pages, and
-//! `team/payroll.git`, which no developer of pages has anything to do with.
+//! `team/payroll.git`, which no developer of pages has anything to do with. `/reflect` says what it was asked with, credential and
+//! all.
 
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -49,20 +50,27 @@ async fn answer(
             return (StatusCode::UNAUTHORIZED, challenge, format!("{stranger}\n")).into_response();
         }
     };
+    if uri.path() == "/reflect" {
+        // What hosts have for whoever looks for a mistake, and should not.
+        return format!("{user} asked with {}\n", of(&headers, "authorization")).into_response();
+    }
     let mut backend = git();
     backend.arg("http-backend").env("GIT_PROJECT_ROOT", &shared.folder).env("GIT_HTTP_EXPORT_ALL", "1");
     backend.env("REQUEST_METHOD", method.as_str()).env("PATH_INFO", uri.path()).env("REMOTE_USER", user);
     backend.env("QUERY_STRING", uri.query().unwrap_or_default()).env("REMOTE_ADDR", "127.0.0.1");
     backend.env("CONTENT_LENGTH", body.len().to_string());
-    let of = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
-    backend.env("CONTENT_TYPE", of("content-type")).env("GIT_PROTOCOL", of("git-protocol"));
-    backend.env("HTTP_CONTENT_ENCODING", of("content-encoding"));
+    backend.env("CONTENT_TYPE", of(&headers, "content-type")).env("GIT_PROTOCOL", of(&headers, "git-protocol"));
+    backend.env("HTTP_CONTENT_ENCODING", of(&headers, "content-encoding"));
     // It works as long as it works: meanwhile others are answered.
     let said = tokio::task::spawn_blocking(move || run(&mut backend, &body)).await;
     match said.map_err(io::Error::other).and_then(|said| said).and_then(|said| response(&said)) {
         Ok(response) => response,
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
     }
+}
+
+fn of(headers: &HeaderMap, name: &str) -> String {
+    headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
 }
 
 /// What a CGI program said, as an answer (RFC 3875, section 6).

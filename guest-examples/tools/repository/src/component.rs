@@ -27,7 +27,7 @@ struct Repository;
 /// Where the workspace is mounted.
 const WORKSPACE: &str = "/workspace";
 /// The host's address, unless `REPOSITORY_URL` says another.
-const HOST: &str = "http://localhost:8803";
+const HOST: &str = "http://localhost:8804";
 /// Who makes commits, unless `REPOSITORY_AUTHOR` says another.
 const AUTHOR: &str = "developer <developer@localhost>";
 
