@@ -106,6 +106,17 @@ pub enum Unreachable {
 }
 
 impl Reach {
+    /// Whether it leads nowhere but to this machine.
+    pub fn stays_here(&self) -> bool {
+        match self {
+            Self::Public => false,
+            Self::Blocks(blocks) => blocks.iter().all(|block| match block {
+                IpNet::V4(block) => block.prefix_len() >= 8 && block.addr().is_loopback(),
+                IpNet::V6(block) => block.prefix_len() == 128 && block.addr().is_loopback(),
+            }),
+        }
+    }
+
     /// The address to connect to, if it may be connected to.
     ///
     /// # Errors

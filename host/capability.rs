@@ -14,6 +14,7 @@ pub mod http;
 pub mod label;
 pub mod powerless;
 pub mod random;
+pub mod secrets;
 pub mod state;
 pub mod stdio;
 pub mod switch;
@@ -54,6 +55,7 @@ pub static REGISTRY: &[&dyn Registered] = &[
     &Row::<state::State>::NEW,
     &Row::<label::Label>::NEW,
     &Row::<tools::Tools>::NEW,
+    &Row::<secrets::Secrets>::NEW,
 ];
 
 /// The registry as the vocabulary of manifests.
@@ -210,6 +212,8 @@ pub struct Ports {
     pub log: Arc<dyn stdio::Log>,
     /// Sends requests.
     pub web: Arc<dyn http::Sender>,
+    /// Has the secrets.
+    pub broker: Arc<dyn secrets::Broker>,
     /// Runs tools.
     pub spawn: Arc<dyn tools::Spawn>,
 }
@@ -341,6 +345,10 @@ pub(crate) struct Guarded {
 }
 
 impl Guarded {
+    pub(crate) fn gate(&self) -> &Arc<Gate> {
+        &self.gate
+    }
+
     pub(crate) fn guard<C: Capability>(&self) -> Guard<'_, C::Grant> {
         Guard::new(&self.gate, &self.actor, self.grants.get::<C::Grant>(C::NAME), self.import)
     }

@@ -297,6 +297,7 @@ impl Host {
                     variables: Arc::new(HostVariables),
                     log: Arc::clone(&audience.log),
                     web: Arc::clone(&self.web),
+                    broker: Arc::new(crate::capability::secrets::Without),
                 };
                 let session = Session::new(plan, Arc::clone(&gate), seeds, outside);
                 let end = carry_out(&session, &work, &gate, &actor, &mut tank, cancelled).await;

@@ -33,7 +33,6 @@ mod point;
 mod refusal;
 mod settlement;
 
-use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -311,8 +310,8 @@ impl<'a, G> Guard<'a, G> {
             }
         };
         entry.arguments = gate.digest(&canonical);
-        let carried = std::iter::once(Cow::Borrowed(canonical.as_slice())).chain(effect.carries());
-        if let Err(why) = gate.free_of_loans(self.actor, carried) {
+        let carried = std::iter::once_with(|| effect.carries()).flatten();
+        if let Err(why) = gate.free_of_loans(self.actor, carried.chain([canonical.into()])) {
             entry.detail = detail("why", &why);
             return Err(gate.refuse(Code::Denied, entry).await.into());
         }

@@ -99,6 +99,11 @@ impl Leaks {
         Ok(())
     }
 
+    /// Whether nothing is looked for.
+    pub fn is_empty(&self) -> bool {
+        self.watched().machine.is_none()
+    }
+
     /// Whose values stand in these bytes.
     pub fn find(&self, bytes: &[u8]) -> Found {
         self.watched().places(bytes).into_iter().flat_map(|place| place.names).collect()
@@ -182,6 +187,15 @@ pub struct Flow {
 impl Flow {
     /// Takes a piece, and gives what can go on, with values covered, and whose they were.
     pub fn pass(&mut self, piece: &[u8]) -> (Vec<u8>, Found) {
+        self.take(piece, Leaks::cover)
+    }
+
+    /// As [`Self::pass`], and nothing is covered.
+    pub fn look(&mut self, piece: &[u8]) -> (Vec<u8>, Found) {
+        self.take(piece, |leaks, bytes| leaks.find(bytes))
+    }
+
+    fn take(&mut self, piece: &[u8], find: impl FnOnce(&Leaks, &mut [u8]) -> Found) -> (Vec<u8>, Found) {
         let watched = self.leaks.watched();
         if watched.machine.is_none() {
             return (piece.to_vec(), Found::new());
@@ -190,7 +204,7 @@ impl Flow {
         bytes.extend_from_slice(piece);
         // Where one ends another can have begun, and the end is looked at before anything is covered.
         let open = watched.open_end(&bytes);
-        let found = self.leaks.cover(&mut bytes);
+        let found = find(&self.leaks, &mut bytes);
         *self.held = bytes.split_off(bytes.len() - open);
         (bytes, found)
     }

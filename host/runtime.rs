@@ -19,7 +19,7 @@ use wasmtime_wasi::I32Exit;
 use crate::budget::{Exhausted, Limit};
 use crate::capability::tools::typed::BrokenTool;
 use crate::capability::tools::{Answer, Call, CallError, Fuel, Spawn, types};
-use crate::capability::{OpenError, Ports, Setting, Shared, TaskState, env, filesystem, http, state, stdio};
+use crate::capability::{OpenError, Ports, Setting, Shared, TaskState, env, filesystem, http, secrets, state, stdio};
 use crate::engine::{Limiter, YIELD_INTERVAL};
 use crate::gate::{Actor, Denied, Gate, Permit, Refusal};
 use crate::task::{Seeds, TaskId};
@@ -41,6 +41,8 @@ pub struct Outside {
     pub log: Arc<dyn stdio::Log>,
     /// Sends requests.
     pub web: Arc<dyn http::Sender>,
+    /// Has the secrets.
+    pub broker: Arc<dyn secrets::Broker>,
 }
 
 /// A task that runs.
@@ -162,8 +164,8 @@ impl Session {
     ) -> Result<(Running<'f>, Instance), Broken> {
         let carried = CarriedBack { actor: Arc::clone(actor), caller: caller.cloned() };
         let spawn = self.itself.upgrade().ok_or_else(|| Broken::Unavailable("the task has ended".to_owned()))?;
-        let Outside { store, folders, workspace, variables, log, web } = self.outside.clone();
-        let ports = Ports { store, folders, workspace, variables, log, web, spawn };
+        let Outside { store, folders, workspace, variables, log, web, broker } = self.outside.clone();
+        let ports = Ports { store, folders, workspace, variables, log, web, broker, spawn };
         let (bundle, seeds, gate) = (self.plan.bundle.as_str(), &self.seeds, &self.gate);
         let (shared, together) = (&self.shared, Shared::default());
         let setting = Setting { ports: &ports, bundle, seeds, gate, actor, shared, store: &together };
@@ -231,7 +233,8 @@ impl Session {
         } else {
             "a call of the host failed".to_owned()
         };
-        Broken::Trapped { kind, detail: format!("{:#}", error.root_cause()) }
+        // Before it is cut to its length anywhere: what is left of a value would not be found.
+        Broken::Trapped { kind, detail: self.gate.leaks.covered(format!("{:#}", error.root_cause())) }
     }
 }
 

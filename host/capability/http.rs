@@ -9,21 +9,27 @@
 //! | --- | --- |
 //! | [`target`] | where a request goes, in one spelling |
 //! | `headers` | whose they are |
-//! | `grant` | what manifests say |
+//! | `grant` | what manifests say, in words of `pattern` |
 //! | [`traffic`] | what a task exchanged with a host |
+//! | `credential` | what the host attaches |
 //! | `exchange` | one request, from the guest's words to the last byte of the response |
+//! | `outflow` | bodies that flow out while the guest writes them |
 //! | `interface` | the WIT interfaces on top |
 
+mod credential;
 mod exchange;
 mod grant;
 mod headers;
 mod interface;
+mod outflow;
+mod pattern;
 pub mod target;
 pub mod traffic;
 
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -36,15 +42,17 @@ use serde::{Serialize, Serializer};
 use wasmtime::component::Linker;
 use wasmtime_wasi_http::{Error, WasiBody};
 
+use self::exchange::Lending;
 use self::target::Target as Place;
 use self::traffic::Spent;
-use super::{Capability, Compared, OpenError, Setting, Target, TaskState};
+use super::{Capability, Compared, OpenError, Ports, Setting, Target, TaskState};
 use crate::address::{Reach, Unreachable};
 use crate::gate::{Denied, Durability, Effect, Failure, Guard, Outcome, Permit};
 use crate::label::Labels;
 use crate::policy::schema::Action;
 use crate::policy::{Attribute, Resource};
 
+pub use self::credential::{Attached, Credential, Lease, Manner, What};
 pub use self::grant::{Bounds, Grant, Request as Asked, Rule};
 pub use self::headers::Headers;
 pub use self::interface::Opened;
@@ -74,6 +82,8 @@ pub struct Request {
     pub bounds: Bounds,
     /// The roots that the host's certificate has to lead to, in PEM, instead of the usual ones.
     pub ca: Option<PathBuf>,
+    /// What the host attaches.
+    pub credential: Option<Credential>,
 }
 
 /// The body of a request.
@@ -102,7 +112,13 @@ impl Request {
     /// A request under the rule that lists it.
     fn under(rule: &Rule, method: &str, url: Place, headers: Headers, body: Payload) -> Self {
         let (reach, bounds, ca) = (rule.reach.clone(), rule.bounds, rule.ca.clone());
-        Self { method: method.to_owned(), url, headers, body, redirects: 0, reach, bounds, ca }
+        let credential = rule.credential.clone();
+        Self { method: method.to_owned(), url, headers, body, redirects: 0, reach, bounds, ca, credential }
+    }
+
+    /// The same, after so many redirects: what a host sends elsewhere has no credentials.
+    fn redirected(self, redirects: u64) -> Self {
+        Self { redirects, credential: None, ..self }
     }
 
     /// The bytes that it takes to the host: method, path, query, headers and body.
@@ -147,12 +163,22 @@ impl Effect for Request {
                 Payload::Whole(bytes) => bytes.len() as u64 <= rule.bounds.request,
                 Payload::Stream => rule.stream,
             };
-            body_fits && (&self.reach, &self.bounds, &self.ca) == (&rule.reach, &rule.bounds, &rule.ca)
+            let has_its_own = self.credential.is_none() && self.redirects > 0 || self.credential == rule.credential;
+            body_fits && has_its_own && (&self.reach, &self.bounds, &self.ca) == (&rule.reach, &rule.bounds, &rule.ca)
         })
     }
 
     fn accepts(&self, grant: &Grant) -> Option<Labels> {
         Some(grant.rule(&self.method, &self.url).map(Rule::accepted).unwrap_or_default())
+    }
+
+    fn carries(&self) -> Vec<Cow<'_, [u8]>> {
+        let mut carried = vec![Cow::Owned(self.url.path_and_query().into_bytes())];
+        carried.extend(self.headers.0.values().map(|value| value.as_bytes().into()));
+        if let Payload::Whole(body) = &self.body {
+            carried.push(body.as_ref().into());
+        }
+        carried
     }
 
     fn told(&self) -> Option<String> {
@@ -171,7 +197,11 @@ impl Effect for Request {
             Ok(text) => serde_json::json!({ "text": text }),
             Err(_) => serde_json::json!({ "bytes": body.escape_ascii().to_string() }),
         };
-        Ok(serde_json::json!({ "method": self.method, "url": url, "headers": headers, "body": shown }))
+        let mut all = serde_json::json!({ "method": self.method, "url": url, "headers": headers, "body": shown });
+        if let Some(credential) = &self.credential {
+            all["credential"] = credential.what.to_string().into();
+        }
+        Ok(all)
     }
 }
 
@@ -213,6 +243,8 @@ pub struct Outgoing {
     pub stream: Option<WasiBody>,
     /// How long the guest would wait for a connection.
     pub connect: Duration,
+    /// What the host attaches.
+    pub credential: Option<Attached>,
 }
 
 /// A response whose head is here.
@@ -255,6 +287,12 @@ pub enum Failed {
     /// The task gained labels while a body flowed.
     #[error("the task gained labels while the body flowed, and it was cut off")]
     Gained,
+    /// There is no credential to attach.
+    #[error("there is no credential to attach: {0}")]
+    Credential(String),
+    /// What the task was lent stood in a body that flowed.
+    #[error("{0}")]
+    Lent(String),
     /// The guest does not wait for it any more.
     #[error("nobody waits for it any more")]
     Unwanted,
@@ -310,7 +348,7 @@ impl Failure for Failed {
     fn outcome(&self) -> Outcome {
         match self {
             Self::Spent(_) => Outcome::Quota,
-            Self::Prohibited(_) | Self::Gained => Outcome::Refused,
+            Self::Prohibited(_) | Self::Gained | Self::Lent(_) => Outcome::Refused,
             Self::Unwanted => Outcome::Abandoned,
             _ => Outcome::Failed,
         }
@@ -321,7 +359,9 @@ impl From<Failed> for Error {
     /// What the guest hears: why, as far as its interface has words for it, and no more.
     fn from(failed: Failed) -> Self {
         match failed {
-            Failed::Denied(_) | Failed::Spent(_) | Failed::Gained => Self::HttpRequestDenied,
+            Failed::Denied(_) | Failed::Spent(_) | Failed::Gained | Failed::Credential(_) | Failed::Lent(_) => {
+                Self::HttpRequestDenied
+            }
             Failed::Target => Self::HttpRequestUriInvalid,
             Failed::Prohibited(_) => Self::DestinationIpProhibited,
             Failed::Unwanted | Failed::Unfinished => Self::ConnectionTerminated,
@@ -378,7 +418,11 @@ impl Capability for Http {
     }
 
     /// The resource is a host, or a request to one: `POST https://billing.example.net/v1/refunds`.
-    fn find(grant: &Grant, _action: &str, resource: &str) -> Option<Target> {
+    fn find(grant: &Grant, action: &str, resource: &str) -> Option<Target> {
+        if action == Lease::ACTION {
+            let lease = grant.leases().find(|lease| lease.secret.as_str() == resource)?;
+            return Target::of(&lease, grant);
+        }
         let Some((method, url)) = resource.split_once(' ') else {
             let rule = grant.rules.iter().find(|rule| rule.hosts.iter().any(|host| host == resource))?;
             return Some(Target { resource: host(resource), accepts: Some(rule.accepted()) });
@@ -392,7 +436,9 @@ impl Capability for Http {
     }
 
     async fn open(_guard: Guard<'_, Grant>, setting: &Setting<'_>) -> Result<Opened, OpenError> {
-        Ok(Opened::new(Arc::clone(&setting.ports.web), setting.shared.of()))
+        let Ports { web, broker, .. } = setting.ports;
+        let lending = Lending { broker: Arc::clone(broker), leases: setting.shared.of() };
+        Ok(Opened::new(Arc::clone(web), setting.shared.of(), lending))
     }
 
     fn link(linker: &mut Linker<TaskState>) -> wasmtime::Result<()> {

@@ -5,6 +5,7 @@
 //! also in a batch; a write and its record are one transaction, and what a namespace holds (bytes of keys and values) has
 //! a quota.
 
+use std::borrow::Cow;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -207,6 +208,14 @@ impl Effect for Write {
 
     fn covered(&self, grant: &Grant) -> bool {
         self.namespace.name == grant.namespace.0 && self.quota <= grant.quota.bytes()
+    }
+
+    fn carries(&self) -> Vec<Cow<'_, [u8]>> {
+        let mut carried = vec![Cow::Borrowed(self.key.as_bytes())];
+        if let Change::Set(value) = &self.change {
+            carried.push(value.into());
+        }
+        carried
     }
 
     fn shown(&self) -> Result<serde_json::Value, serde_json::Error> {

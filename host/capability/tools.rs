@@ -15,6 +15,7 @@
 mod grant;
 pub(crate) mod typed;
 
+use std::borrow::Cow;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -27,11 +28,12 @@ use wasmtime::component::{Linker, Val};
 
 use super::{Capability, Guarded, Names, OpenError, Setting, Target, TaskState};
 use crate::budget::Cost;
-use crate::gate::{Actor, Code, Denied, Durability, Effect, Failure, Guard, Permit};
+use crate::gate::{Actor, Code, Denied, Durability, Effect, Failure, Guard, Outcome, Permit};
 use crate::policy::schema::Action;
 use crate::policy::{Attribute, Resource};
 use crate::task::TaskId;
-use crate::tool::{Function, Outcome};
+use crate::tool::value::texts;
+use crate::tool::{self, Function};
 
 pub use grant::Grant;
 
@@ -123,6 +125,10 @@ impl Effect for Call {
         Some(&self.values)
     }
 
+    fn carries(&self) -> Vec<Cow<'_, [u8]>> {
+        self.values.iter().flat_map(texts).collect()
+    }
+
     fn shown(&self) -> Result<serde_json::Value, serde_json::Error> {
         // `serde_json` reads some floats one bit off.
         crate::tool::json::parse(&self.arguments).map_err(serde::de::Error::custom)
@@ -154,9 +160,19 @@ pub enum CallError {
         /// What is known of it; the tool may have had a say in that.
         detail: String,
     },
+    /// What it gave holds what the task was lent. The caller hears no more than that.
+    #[error("{WITHHELD}")]
+    Withheld,
 }
 
+/// What a caller hears where a result is withheld.
+const WITHHELD: &str = "what it gave is withheld";
+
 impl Failure for CallError {
+    fn outcome(&self) -> Outcome {
+        if matches!(self, Self::Withheld) { Outcome::Refused } else { Outcome::Failed }
+    }
+
     fn text(&self) -> &str {
         if let Self::Trapped { detail, .. } = self { detail } else { "" }
     }
@@ -309,7 +325,16 @@ impl Line {
         let number = self.calls.fetch_add(1, Ordering::Relaxed).saturating_add(1);
         let task = guard.actor().task.child(number);
         let mut fuel = Lent(store);
-        guard.run(call, async |permit| self.spawn.call(permit, task, guard.actor(), &mut fuel).await).await
+        let run = guard.run(call, async |permit| {
+            let notes = permit.notes();
+            let answer = self.spawn.call(permit, task, guard.actor(), &mut fuel).await?;
+            guard.free_of_loans(answer.iter().flat_map(texts)).map_err(|why| {
+                notes.put("why", why);
+                CallError::Withheld
+            })?;
+            Ok(answer)
+        });
+        run.await
     }
 }
 
@@ -347,8 +372,8 @@ async fn call(
         Err(error) => return answered_without(error),
     };
     Ok(match found.outcome(answer.as_slice()) {
-        Ok(Outcome::Ok(value)) => Ok(value.to_string()),
-        Ok(Outcome::Err(value)) => Err(wit::Error::Failed(value.to_string())),
+        Ok(tool::Outcome::Ok(value)) => Ok(value.to_string()),
+        Ok(tool::Outcome::Err(value)) => Err(wit::Error::Failed(value.to_string())),
         Err(_) => Err(wit::Error::Trapped("it gave a value that cannot be JSON".to_owned())),
     })
 }
@@ -359,6 +384,7 @@ fn answered_without(error: CallError) -> wasmtime::Result<Result<String, wit::Er
         CallError::Denied(Denied::Refused(refusal)) => Ok(Err(wit::Error::Refused(shown(refusal)))),
         CallError::Denied(denied) => Err(wasmtime::Error::new(denied)),
         CallError::Trapped { kind, .. } => Ok(Err(wit::Error::Trapped(kind))),
+        CallError::Withheld => Ok(Err(wit::Error::Trapped(WITHHELD.to_owned()))),
     }
 }
 

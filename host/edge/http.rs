@@ -16,7 +16,7 @@ use wasmtime_wasi_http::WasiBody;
 use self::decode::Decoded;
 use super::connection::{self, ConnectError, Link, Trust};
 use crate::capability::http::target::Scheme;
-use crate::capability::http::{Answer, Arrived, Failed, Outgoing, Payload, Request, Sender};
+use crate::capability::http::{Answer, Arrived, Attached, Failed, Outgoing, Payload, Request, Sender};
 use crate::gate::Permit;
 
 /// An answer about a name.
@@ -80,10 +80,10 @@ impl Web {
     }
 
     async fn exchange(self, request: Request, outgoing: Outgoing) -> Result<Arrived, Failed> {
-        let Outgoing { stream, connect } = outgoing;
+        let Outgoing { stream, connect, credential } = outgoing;
         let (address, link) = timeout(connect, self.connect(&request)).await.map_err(|_| Failed::ConnectTimeout)??;
         let longest = request.bounds.response;
-        let message = message(request, stream)?;
+        let message = message(request, stream, credential)?;
         let head = link.send(message).await.map_err(|error| failed(&error))?;
         let (parts, body) = head.into_parts();
         let mut headers = parts.headers;
@@ -136,7 +136,11 @@ impl Sender for Web {
 }
 
 /// The request, as it goes onto the wire: in origin form, with the host and the framing that were decided on.
-fn message(request: Request, stream: Option<WasiBody>) -> Result<http::Request<WasiBody>, Failed> {
+fn message(
+    request: Request,
+    stream: Option<WasiBody>,
+    credential: Option<Attached>,
+) -> Result<http::Request<WasiBody>, Failed> {
     let odd = |error: http::Error| Failed::Protocol(error.to_string());
     let Request { method, url, headers, body, .. } = request;
     let body = match (body, stream) {
@@ -151,6 +155,9 @@ fn message(request: Request, stream: Option<WasiBody>) -> Result<http::Request<W
     message.headers_mut().insert(header::HOST, host);
     message.headers_mut().insert(header::ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
     message.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    if let Some(Attached { name, value }) = credential {
+        message.headers_mut().insert(name, value);
+    }
     for (name, value) in &headers.0 {
         message.headers_mut().append(name, value.clone());
     }

@@ -1,5 +1,6 @@
 //! How a task ends: its work is run, and what came of it is put into words, unless it must stay inside.
 
+use std::borrow::Cow;
 use std::future::Future;
 use std::sync::Arc;
 
@@ -46,6 +47,7 @@ pub(super) async fn carry_out(
 /// The result of a task is a sink: what it carries must be accepted, or it stays inside. So must what it says when it
 /// fails or breaks down.
 pub(super) async fn released(end: End, gate: &Gate, actor: &Actor, accepted: &Labels) -> End {
+    let end = without_loans(end, gate, actor).await;
     let Err(why) = cleared(&actor.labels.now(), accepted) else { return end };
     let is_its_own = matches!(end.status, Status::Succeeded | Status::Failed | Status::Trapped);
     if !is_its_own {
@@ -68,6 +70,35 @@ pub(super) async fn released(end: End, gate: &Gate, actor: &Actor, accepted: &La
             End::because(status, code, message, Some(help))
         }
     }
+}
+
+/// A result does not hold what the task was lent; in what is said of a failure, it is covered.
+async fn without_loans(end: End, gate: &Gate, actor: &Actor) -> End {
+    let texts = end.output.as_ref().map(texts).unwrap_or_default();
+    if let Err(why) = gate.free_of_loans(actor, texts.into_iter()) {
+        let entry = gate.entry(Kind::Refusal, actor, "task.output");
+        let refusal = gate.refuse(Code::Denied, Entry { detail: crate::gate::detail("why", &why), ..entry }).await;
+        let message = format!("the task's result is withheld (record {}): {why}", refusal.record);
+        let help = "a result holds no credentials; `[output]` cannot allow it".to_owned();
+        return End::because(Status::Refused, "denied", message, Some(help));
+    }
+    let error = end.error.map(|error| ReportedError { message: gate.leaks.covered(error.message), ..error });
+    End { error, ..end }
+}
+
+/// The texts of a result, and the whole of it as JSON.
+fn texts(output: &serde_json::Value) -> Vec<Cow<'_, [u8]>> {
+    let mut texts = vec![Cow::Owned(output.to_string().into_bytes())];
+    let mut open = vec![output];
+    while let Some(value) = open.pop() {
+        match value {
+            serde_json::Value::String(text) => texts.push(text.as_bytes().into()),
+            serde_json::Value::Array(values) => open.extend(values),
+            serde_json::Value::Object(fields) => open.extend(fields.values()),
+            _ => {}
+        }
+    }
+    texts
 }
 
 impl End {
@@ -132,7 +163,8 @@ fn agent_end(result: Result<crate::runtime::Given, Broken>, gate: &Gate) -> End 
             let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
             let named = (1..=64).contains(&failure.code.len()) && failure.code.chars().all(fits);
             let code = if named { failure.code.as_str() } else { "unnamed" };
-            return End::because(Status::Failed, code, audit::escaped(&failure.message), None);
+            let message = audit::escaped(&gate.leaks.covered(failure.message));
+            return End::because(Status::Failed, code, message, None);
         }
         Err(broken) => return End::broken(broken),
     };
@@ -187,7 +219,8 @@ async fn call_end(
     match outcome {
         Outcome::Ok(value) => End::with(value),
         Outcome::Err(value) => {
-            let message = format!("the function returned the error {}", audit::escaped(&value.to_string()));
+            let message =
+                format!("the function returned the error {}", audit::escaped(&gate.leaks.covered(value.to_string())));
             End::because(Status::Failed, "failed", message, None)
         }
     }

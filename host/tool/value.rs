@@ -18,6 +18,7 @@
 //!
 //! Recursion follows the type, and the validator of WebAssembly nests types at most 100 deep.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 
@@ -164,6 +165,33 @@ pub fn to_json(value: &Val, ty: &Type) -> Result<Value, ValueError> {
         }
         _ => return Err(foreign(ty)),
     })
+}
+
+/// The texts and bytes in a value, as they are.
+pub fn texts(value: &Val) -> Vec<Cow<'_, [u8]>> {
+    match value {
+        Val::String(text) => vec![text.as_bytes().into()],
+        Val::List(values) => {
+            let byte = |value: &Val| if let Val::U8(byte) = value { Some(*byte) } else { None };
+            let letter = |value: &Val| if let Val::Char(letter) = value { Some(*letter) } else { None };
+            if let Some(bytes) = values.iter().map(byte).collect::<Option<Vec<u8>>>() {
+                vec![bytes.into()]
+            } else if let Some(text) = values.iter().map(letter).collect::<Option<String>>() {
+                vec![text.into_bytes().into()]
+            } else {
+                values.iter().flat_map(texts).collect()
+            }
+        }
+        Val::Tuple(values) => values.iter().flat_map(texts).collect(),
+        Val::Map(entries) => {
+            entries.iter().flat_map(|(key, value)| texts(key).into_iter().chain(texts(value))).collect()
+        }
+        Val::Record(fields) => fields.iter().flat_map(|(_, value)| texts(value)).collect(),
+        Val::Variant(_, payload) | Val::Option(payload) | Val::Result(Ok(payload) | Err(payload)) => {
+            payload.iter().flat_map(|value| texts(value)).collect()
+        }
+        _ => Vec::new(),
+    }
 }
 
 /// Reads an object that has exactly the given fields; those of type `option` may be left out.

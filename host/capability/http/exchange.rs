@@ -1,7 +1,7 @@
 //! One request, from the guest's words to the last byte of the response.
 
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -16,12 +16,16 @@ use wasmtime_wasi_http::{Error, WasiBody};
 
 use super::grant::{Grant, Rule};
 use super::headers::{self, Headers};
+use super::outflow::{Cut, Watched};
 use super::target::{BadTarget, Target};
 use super::traffic::{Account, Amount, Traffic};
-use super::{Arrived, Failed, Http, Outgoing, Payload, Request, Sender, Unsendable};
+use super::{Arrived, Attached, Failed, Http, Outgoing, Payload, Request, Sender, Unsendable};
 use crate::capability::Guarded;
-use crate::gate::{Actor, Code, Denied, Guard, Notes, Permit, cleared};
+use crate::capability::secrets::Broker;
+use crate::capability::secrets::lease::Leases;
+use crate::gate::{Code, Denied, Guard, Notes, Permit, cleared};
 use crate::label::Labels;
+use crate::leak::Found;
 
 /// What a guest asks for, in its own words.
 pub(super) struct Wish {
@@ -56,8 +60,16 @@ pub(super) struct Exchange {
     pub(super) guarded: Guarded,
     pub(super) sender: Arc<dyn Sender>,
     pub(super) traffic: Arc<Traffic>,
+    pub(super) lending: Lending,
     /// How many run at once.
     pub(super) slots: Arc<Semaphore>,
+}
+
+/// Where credentials come from.
+#[derive(Clone)]
+pub(super) struct Lending {
+    pub(super) broker: Arc<dyn Broker>,
+    pub(super) leases: Arc<Leases>,
 }
 
 /// Where the guest waits.
@@ -86,6 +98,12 @@ impl Delivery {
             // Nobody may wait for it any more.
             drop(head.send(Ok(response)));
         }
+    }
+
+    /// Gives the guest a piece of the body. False when it does not want more.
+    async fn piece(&self, piece: Vec<u8>) -> bool {
+        let Some(pieces) = &self.body else { return false };
+        piece.is_empty() || pieces.send(Ok(piece.into())).await.is_ok()
     }
 
     async fn fail(self, error: Error) {
@@ -159,6 +177,12 @@ impl Exchange {
             }
             None => (Payload::Whole(Bytes::new()), None),
         };
+        if let Some(credential) = &rule.credential
+            && headers.contains_key(credential.header())
+        {
+            let header = Unsendable(format!("header {}", credential.header()));
+            return Err(guard.refuse(Code::NotGranted, &header, "no guest sets this header").await.into());
+        }
         let most = u64::from(rule.redirects);
         let mut request = Request::under(rule, method.as_str(), target, headers::sent(headers), body);
         loop {
@@ -182,7 +206,7 @@ impl Exchange {
                     let headers = headers::redirected(&request.headers, has_body);
                     rule = listed(&guard, &method, &target, told).await?;
                     let redirects = request.redirects + 1;
-                    request = Request { redirects, ..Request::under(rule, method.as_str(), target, headers, body) };
+                    request = Request::under(rule, method.as_str(), target, headers, body).redirected(redirects);
                 }
             }
         }
@@ -276,6 +300,11 @@ impl Hop<'_> {
         if let Err(spent) = account.fits(more) {
             return Err(self.guard.refuse(Code::Quota, &request, &spent.to_string()).await.into());
         }
+        let lending = &self.exchange.lending;
+        let credential = match request.credential.as_ref().and(self.rule.lease(&request.url.host)) {
+            Some(lease) => Some(lending.leases.attached(&self.guard, lending.broker.as_ref(), lease).await?),
+            None => None,
+        };
         // What is decided on is decided for what the task carries now: more of it cuts a body off that flows, also when it
         // is gained while the decision waits for the disk.
         let labels = self.guard.actor().labels.now();
@@ -287,7 +316,7 @@ impl Hop<'_> {
                     account.take(more)?;
                     notes.put("sent", more.sent);
                     let stream = stream.map(|body| self.watched(body, &account, labels, notes.clone(), &cut));
-                    self.send(permit, stream, delivery, &account).await
+                    self.send(permit, stream, credential, delivery, &account).await
                 };
                 let result = tokio::select! {
                     result = timeout(time, sent) => result.unwrap_or(Err(Failed::Timeout)),
@@ -316,11 +345,12 @@ impl Hop<'_> {
         &self,
         permit: Permit<Request>,
         stream: Option<WasiBody>,
+        credential: Option<Attached>,
         delivery: &mut Delivery,
         account: &Account,
     ) -> Result<Went, Failed> {
         let notes = permit.notes();
-        let outgoing = Outgoing { stream, connect: self.patience.connect };
+        let outgoing = Outgoing { stream, connect: self.patience.connect, credential };
         let sending = timeout(self.patience.first_byte, self.exchange.sender.send(permit, outgoing));
         let Arrived { status, headers, mut body, address } = tokio::select! {
             arrived = sending => arrived.unwrap_or(Err(Failed::Timeout))?,
@@ -342,7 +372,10 @@ impl Hop<'_> {
         {
             return Ok(Went::Redirected(status, location));
         }
-        delivery.begin(status, headers::shown(headers));
+        let mut found = Found::new();
+        delivery.begin(status, headers::covered(headers::shown(headers), self.guard.leaks(), &mut found));
+        self.note(&notes, &found);
+        let mut flow = self.guard.leaks().flow();
         let mut length = 0;
         let longest = self.rule.bounds.response;
         while let Some(frame) = timeout(self.patience.between_bytes, body.frame()).await.map_err(|_| Failed::Timeout)? {
@@ -352,21 +385,32 @@ impl Hop<'_> {
                 return Err(Failed::ResponseTooLong { longest });
             }
             receive(piece.len() as u64)?;
-            let Some(pieces) = &delivery.body else { break };
-            if pieces.send(Ok(piece)).await.is_err() {
+            let (piece, more) = flow.pass(&piece);
+            found.extend(more);
+            self.note(&notes, &found);
+            if !delivery.piece(piece).await {
                 // The guest has read as much as it wanted.
-                break;
+                return Ok(Went::Delivered);
             }
         }
+        delivery.piece(flow.end()).await;
         Ok(Went::Delivered)
+    }
+
+    /// What the task was lent came back, and was covered.
+    fn note(&self, notes: &Notes, found: &Found) {
+        if !found.is_empty() {
+            notes.put("covered", serde_json::json!(found));
+        }
     }
 
     /// A body that is cut off when it outgrows what it may have, or when the task gains labels that were not there when it
     /// was decided on.
     fn watched(&self, body: WasiBody, account: &Account, labels: Labels, notes: Notes, cut: &Cut) -> WasiBody {
-        let (actor, account, cut) = (Arc::clone(self.guard.actor()), account.clone(), cut.clone());
-        let (before, longest) = (notes.number("sent"), self.rule.bounds.request);
-        Watched { body, actor, labels, account, longest, length: 0, before, notes, cut }.boxed_unsync()
+        let (gate, actor) = (Arc::clone(self.exchange.guarded.gate()), Arc::clone(self.guard.actor()));
+        let (before, longest, flow) = (notes.number("sent"), self.rule.bounds.request, Some(gate.leaks.flow()));
+        let (account, cut) = (account.clone(), cut.clone());
+        Watched { body, flow, gate, actor, labels, account, longest, length: 0, before, notes, cut }.boxed_unsync()
     }
 }
 
@@ -374,63 +418,4 @@ impl Hop<'_> {
 fn location(status: StatusCode, headers: &HeaderMap) -> Option<String> {
     let redirects = matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308);
     redirects.then(|| headers.get(LOCATION)?.to_str().ok().map(ToOwned::to_owned)).flatten()
-}
-
-/// A body that flows to a host while the guest writes it.
-struct Watched {
-    body: WasiBody,
-    actor: Arc<Actor>,
-    /// What the task carried when it was decided.
-    labels: Labels,
-    account: Account,
-    longest: u64,
-    /// What has flowed.
-    length: u64,
-    /// What was sent before it.
-    before: u64,
-    notes: Notes,
-    cut: Cut,
-}
-
-/// Why a body was cut off: whoever sends it only hears that it was.
-#[derive(Clone, Default)]
-struct Cut(Arc<Mutex<Option<Failed>>>);
-
-impl Cut {
-    fn why(&self) -> Option<Failed> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-
-    fn off(&self, why: Failed) -> Error {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
-        Error::HttpRequestDenied
-    }
-}
-
-impl Watched {
-    fn check(&mut self, piece: &Bytes) -> Result<(), Failed> {
-        // Pieces that the guest wrote before are held back as well: no one knows when it wrote them.
-        if self.actor.labels.now() != self.labels {
-            return Err(Failed::Gained);
-        }
-        self.length += piece.len() as u64;
-        if self.length > self.longest {
-            return Err(Failed::RequestTooLong { longest: self.longest });
-        }
-        self.account.take(Amount { sent: piece.len() as u64, ..Amount::default() })?;
-        self.notes.put("sent", self.before + self.length);
-        Ok(())
-    }
-}
-
-impl Body for Watched {
-    type Data = Bytes;
-    type Error = Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx).map(|frame| match frame?.map(Frame::into_data) {
-            Ok(Ok(piece)) => Some(self.check(&piece).map(|()| Frame::data(piece)).map_err(|why| self.cut.off(why))),
-            Ok(Err(_)) | Err(_) => Some(Err(self.cut.off(Failed::Unfinished))),
-        })
-    }
 }

@@ -1,151 +1,19 @@
 //! What manifests say of requests: the operator's rules, the author's wish, and what is left of both.
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde::de::{Deserializer, Error as _};
-use serde::{Deserialize, Serialize};
-use url::Host;
-
-use super::target::{self, Scheme, Target};
+use super::credential::{Credential, Lease, What};
+use super::pattern::{HostName, Method, PathPattern, Subdomain};
+use super::target::{Scheme, Target};
 use super::traffic::Allowance;
 use crate::address::Reach;
 use crate::capability::{Compared, Standing};
 use crate::label::Labels;
 use crate::manifest::{ByteSize, HumanDuration, reject};
-
-/// A host, exactly: a domain in lower case, or an address; an IPv6 address stands in brackets.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
-struct HostName(String);
-
-impl TryFrom<String> for HostName {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        let shown = text.escape_debug();
-        if text.contains('*') {
-            return Err(format!(
-                "`{shown}` is a pattern, and hosts are matched exactly: list its parts in `subdomains`"
-            ));
-        }
-        let bare = text.parse::<std::net::Ipv6Addr>().is_ok();
-        let written = if bare { format!("[{text}]") } else { text.clone() };
-        let parsed =
-            Host::parse(&written).map_err(|_| format!("`{shown}` is no host: write it as `docs.example.net`"))?;
-        let host = parsed.to_string();
-        if host.ends_with('.') || host != written.to_ascii_lowercase() {
-            return Err(format!("`{shown}` is no host in its usual notation: write `{}`", host.trim_end_matches('.')));
-        }
-        Ok(Self(host))
-    }
-}
-
-/// What stands before a host and a dot: `eu`.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
-struct Subdomain(String);
-
-impl TryFrom<String> for Subdomain {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_' | '.');
-        let is_part = !text.is_empty() && text.chars().all(fits) && text.split('.').all(|part| !part.is_empty());
-        if is_part {
-            Ok(Self(text))
-        } else {
-            Err(format!("`{}` is no part of a host: write it as `eu`", text.escape_debug()))
-        }
-    }
-}
-
-/// A method: `GET`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
-#[serde(try_from = "String")]
-pub(super) struct Method(pub(super) String);
-
-impl TryFrom<String> for Method {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        if matches!(text.as_str(), "CONNECT" | "TRACE") {
-            return Err(format!("`{text}` is never sent for a guest"));
-        }
-        if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'-') {
-            return Ok(Self(text));
-        }
-        Err(format!("`{}` is no method: write it as `GET`", text.escape_debug()))
-    }
-}
-
-/// `/v1/orders/*/refunds` or `/docs/**`.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
-pub(super) struct PathPattern {
-    written: String,
-    segments: Vec<Segment>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Segment {
-    /// This one, as a path spells it.
-    Exact(String),
-    /// `*`: any one that is not empty.
-    One,
-    /// `**`, at the end: any number of them.
-    Rest,
-}
-
-impl TryFrom<String> for PathPattern {
-    type Error = String;
-
-    fn try_from(written: String) -> Result<Self, String> {
-        let shown = written.escape_debug().to_string();
-        if written.contains(['?', '#']) {
-            return Err(format!(
-                "the path `{shown}` has a query or a fragment: rules are about paths, policies about queries"
-            ));
-        }
-        let below = written.strip_prefix('/').ok_or_else(|| format!("the path `{shown}` does not begin with `/`"))?;
-        let last = below.split('/').count() - 1;
-        let segments = below.split('/').enumerate().map(|(number, segment)| match segment {
-            "*" => Ok(Segment::One),
-            "**" if number == last => Ok(Segment::Rest),
-            _ if segment.contains('*') => Err(format!(
-                "in the path `{shown}`, `*` stands for a whole segment and `**` for all that follow, at the end"
-            )),
-            _ if segment.is_empty() && number == last => Ok(Segment::Exact(String::new())),
-            _ => match target::spelled(&format!("/{segment}")) {
-                Ok(spelled) if !segment.is_empty() => Ok(Segment::Exact(spelled[1..].to_owned())),
-                Ok(_) => Err(format!("the path `{shown}` has an empty segment")),
-                Err(why) => Err(format!("no request has the path `{shown}`: {why}")),
-            },
-        });
-        let segments = segments.collect::<Result<_, _>>()?;
-        Ok(Self { written, segments })
-    }
-}
-
-impl PathPattern {
-    fn matches(&self, path: &str) -> bool {
-        let mut asked = path.strip_prefix('/').unwrap_or(path).split('/');
-        for segment in &self.segments {
-            let fits = match (segment, asked.next()) {
-                (Segment::Rest, Some(_)) => return true,
-                (Segment::Exact(own), Some(asked)) => own == asked,
-                (Segment::One, Some(asked)) => !asked.is_empty(),
-                (_, None) => false,
-            };
-            if !fits {
-                return false;
-            }
-        }
-        asked.next().is_none()
-    }
-}
+use serde::de::{Deserializer, Error as _};
+use serde::{Deserialize, Serialize};
 
 /// How much one request may carry, and how long it may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -195,6 +63,7 @@ struct Written {
     ca: Option<PathBuf>,
     #[serde(default)]
     budget: Allowance,
+    credential: Option<Credential>,
 }
 
 fn default_request() -> ByteSize {
@@ -234,6 +103,8 @@ pub struct Rule {
     /// The roots that its certificate has to lead to, in PEM, instead of the usual ones.
     pub(super) ca: Option<PathBuf>,
     pub(super) budget: Allowance,
+    /// What the host attaches to them.
+    pub(super) credential: Option<Credential>,
 }
 
 impl<'de> Deserialize<'de> for Rule {
@@ -272,6 +143,13 @@ impl<'de> Deserialize<'de> for Rule {
             host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().ok().map(|own| Reach::Blocks(vec![own.into()]));
         let below = subdomains.iter().map(|Subdomain(part)| format!("{part}.{host}"));
         let hosts: Vec<String> = std::iter::once(host.clone()).chain(below).collect();
+        let reach = written.addresses.or(own).unwrap_or(Reach::Public);
+        if written.credential.is_some() && scheme == Scheme::Http && !reach.stays_here() {
+            return Err(reject(
+                "a credential is readable on the way without TLS",
+                "write `scheme = \"https\"`; or, for a service on this machine, `addresses = [\"127.0.0.1/32\", \"::1/128\"]`",
+            ));
+        }
         let time = written.time.duration();
         if time.is_zero() {
             return Err(D::Error::custom("no request takes no time"));
@@ -282,7 +160,7 @@ impl<'de> Deserialize<'de> for Rule {
             port: written.port.unwrap_or(scheme.port()),
             methods: methods.into_iter().collect(),
             paths,
-            reach: written.addresses.or(own).unwrap_or(Reach::Public),
+            reach,
             labels: written.labels,
             accepts: written.accepts,
             bounds: Bounds {
@@ -294,6 +172,7 @@ impl<'de> Deserialize<'de> for Rule {
             redirects: written.redirects,
             ca,
             budget: written.budget,
+            credential: written.credential,
         })
     }
 }
@@ -313,6 +192,14 @@ impl Rule {
         self.accepts.clone().and(&self.labels)
     }
 
+    /// The lease of its credential for a host of its own, if it is a secret.
+    pub(super) fn lease(&self, host: &str) -> Option<Lease> {
+        let credential = self.credential.clone()?;
+        let What::Secret(secret) = credential.what.clone() else { return None };
+        let seconds = credential.lease.duration().as_secs();
+        Some(Lease { secret, place: self.place(host), host: host.to_owned(), seconds, credential })
+    }
+
     fn place(&self, host: &str) -> String {
         let port = if self.port == self.scheme.port() { String::new() } else { format!(":{}", self.port) };
         format!("{}://{host}{port}", self.scheme.as_str())
@@ -321,8 +208,9 @@ impl Rule {
     fn lines(&self) -> impl Iterator<Item = String> {
         self.methods.iter().flat_map(|method| self.hosts.iter().map(move |host| (method, host))).map(
             |(method, host)| {
-                let paths: Vec<&str> = self.paths.iter().map(|pattern| pattern.written.as_str()).collect();
-                format!("{} {}{}", method.0, self.place(host), paths.join(" "))
+                let credential = self.credential.as_ref().map(|own| format!(" with {own}")).unwrap_or_default();
+                let paths: Vec<String> = self.paths.iter().map(ToString::to_string).collect();
+                format!("{} {}{}{credential}", method.0, self.place(host), paths.join(" "))
             },
         )
     }
@@ -345,6 +233,17 @@ impl<'de> Deserialize<'de> for Grant {
 }
 
 impl Grant {
+    /// The leases that its rules could ask for.
+    pub(super) fn leases(&self) -> impl Iterator<Item = Lease> {
+        self.rules.iter().flat_map(|rule| rule.hosts.iter().filter_map(|host| rule.lease(host)))
+    }
+
+    /// Whether a rule attaches a credential to requests to that place.
+    pub(super) fn attaches(&self, credential: &Credential, place: &str) -> bool {
+        let at = |rule: &Rule| rule.hosts.iter().any(|host| rule.place(host) == place);
+        self.rules.iter().any(|rule| rule.credential.as_ref() == Some(credential) && at(rule))
+    }
+
     /// The first rule that lists a request.
     pub fn rule(&self, method: &str, target: &Target) -> Option<&Rule> {
         self.rules.iter().find(|rule| rule.lists(method, target))
@@ -397,12 +296,6 @@ impl Request {
     pub(super) fn lines(&self) -> Vec<String> {
         let hosts: Vec<_> = self.hosts.iter().map(Some).chain(self.hosts.is_empty().then_some(None)).collect();
         self.methods.iter().flat_map(|method| hosts.iter().map(move |host| wish(method, *host))).collect()
-    }
-}
-
-impl fmt::Display for PathPattern {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.written)
     }
 }
 
@@ -543,6 +436,12 @@ mod tests {
             "budget = { request = 1 }",
             "pathes = []",
             "scheme = \"ftp\"",
+            "scheme = \"http\", credential = \"token-1\"",
+            "credential = \"Token 1\"",
+            "credential = { secret = \"a\", token = \"b\" }",
+            "credential = { secret = \"a\", user = \"u\", header = \"x-key\" }",
+            "credential = { secret = \"a\", lease = \"2h\" }",
+            "credential = { header = \"x-key\" }",
         ] {
             let host = if odd.contains("methods") {
                 "host = \"a.example\", paths = [\"/\"]"

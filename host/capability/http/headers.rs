@@ -3,6 +3,8 @@
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use serde::Serialize;
 
+use crate::leak::{Found, Leaks};
+
 /// Headers in the order in which they are sent, for the record and for people.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Headers(pub HeaderMap);
@@ -16,15 +18,31 @@ impl Serialize for Headers {
     }
 }
 
-/// Headers that the host builds, or nobody: they frame the message, name another host, path, method or sender than the one
-/// that was decided on, or carry credentials.
-const FORBIDDEN: &[&str] = &[
+/// Headers that services read credentials from. The host attaches them, and nobody else.
+const CREDENTIALS: &[&str] = &[
+    "api-key",
+    "apikey",
     "authorization",
+    "cookie",
+    "cookie2",
+    "private-token",
+    "x-access-token",
+    "x-amz-security-token",
+    "x-api-key",
+    "x-api-token",
+    "x-apikey",
+    "x-auth-token",
+    "x-goog-api-key",
+    "x-gitlab-token",
+    "x-vault-token",
+];
+
+/// Headers that the host builds, or nobody: they frame the message, or name another host, path, method or sender than the one
+/// that was decided on.
+const FRAMING: &[&str] = &[
     "cf-connecting-ip",
     "client-ip",
     "connection",
-    "cookie",
-    "cookie2",
     "expect",
     "forwarded",
     "host",
@@ -52,17 +70,22 @@ const FORBIDDEN: &[&str] = &[
 ];
 
 /// What such headers begin with.
-const FORBIDDEN_BEGINNINGS: &[&str] = &["proxy-", "sec-", "x-forwarded"];
+const FRAMING_BEGINNINGS: &[&str] = &["proxy-", "sec-", "x-forwarded"];
 
 /// Whether a guest may not set a header.
 pub(super) fn is_forbidden(name: &HeaderName) -> bool {
+    frames(name) || CREDENTIALS.contains(&name.as_str().replace('_', "-").as_str())
+}
+
+/// Whether a header says how a message is framed, or to whom it goes, or from whom.
+pub(super) fn frames(name: &HeaderName) -> bool {
     // Servers that hand headers on as variables (CGI, WSGI) take `_` and `-` for the same.
     let spelled = name.as_str().replace('_', "-");
     if spelled == "content-length" && name != header::CONTENT_LENGTH {
         return true;
     }
     let name = spelled.as_str();
-    FORBIDDEN.binary_search(&name).is_ok() || FORBIDDEN_BEGINNINGS.iter().any(|beginning| name.starts_with(beginning))
+    FRAMING.binary_search(&name).is_ok() || FRAMING_BEGINNINGS.iter().any(|beginning| name.starts_with(beginning))
 }
 
 /// What of a guest's headers is sent: the framing is the host's, and so is what bodies may be encoded with.
@@ -86,13 +109,35 @@ pub(super) fn redirected(headers: &Headers, has_body: bool) -> Headers {
     Headers(left)
 }
 
-/// What a guest is shown of the headers of a response: not how the message was framed on the wire.
+/// What a guest is shown of the headers of a response: not how the message was framed on the wire, and no credentials that
+/// the host hands out.
 pub(super) fn shown(mut headers: HeaderMap) -> HeaderMap {
-    let hidden: Vec<HeaderName> = headers.keys().filter(|name| is_forbidden(name)).cloned().collect();
+    let is_hidden = |name: &&HeaderName| is_forbidden(name) || name.as_str().starts_with("set-cookie");
+    let hidden: Vec<HeaderName> = headers.keys().filter(is_hidden).cloned().collect();
     for name in hidden {
         headers.remove(name);
     }
     headers
+}
+
+/// Headers in which what the task was lent is covered.
+pub(super) fn covered(headers: HeaderMap, leaks: &Leaks, found: &mut Found) -> HeaderMap {
+    if leaks.is_empty() {
+        return headers;
+    }
+    let mut shown = HeaderMap::with_capacity(headers.len());
+    for (name, value) in &headers {
+        let in_name = leaks.find(name.as_str().as_bytes());
+        let is_named = in_name.is_empty();
+        found.extend(in_name);
+        let mut bytes = value.as_bytes().to_vec();
+        found.extend(leaks.cover(&mut bytes));
+        // Asterisks can stand wherever something stood.
+        if is_named && let Ok(value) = HeaderValue::from_bytes(&bytes) {
+            shown.append(name, value);
+        }
+    }
+    shown
 }
 
 /// The bytes of a header section, as HTTP/1.1 writes it.
@@ -106,10 +151,12 @@ mod tests {
 
     #[test]
     fn headers_that_are_not_the_guests_are_known_in_any_spelling() {
-        assert!(FORBIDDEN.is_sorted());
+        assert!(FRAMING.is_sorted());
         for name in [
             "Host",
             "AUTHORIZATION",
+            "X-API-Key",
+            "X_Api_Key",
             "Cookie",
             "X-Forwarded-Host",
             "Transfer-Encoding",
@@ -133,7 +180,7 @@ mod tests {
     #[test]
     fn a_redirect_takes_little_along() {
         let mut headers = HeaderMap::new();
-        for name in ["accept", "x-api-key", "content-type", "user-agent", "referer"] {
+        for name in ["accept", "x-request-id", "content-type", "user-agent", "referer"] {
             headers.insert(HeaderName::from_static(name), HeaderValue::from_static("x"));
         }
         let names = |has_body| {

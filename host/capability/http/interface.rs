@@ -20,7 +20,7 @@ use wasmtime_wasi_http::{
     Error, ForbiddenHeaderFilter, RequestOptions, WasiBody, WasiHttp, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks,
 };
 
-use super::exchange::{Exchange, Patience, Wish};
+use super::exchange::{Exchange, Lending, Patience, Wish};
 use super::traffic::Traffic;
 use super::{Http, Sender, Unsendable, headers};
 use crate::capability::{Guarded, TaskState};
@@ -48,17 +48,18 @@ pub struct Opened {
     hooks: Hooks,
     sender: Arc<dyn Sender>,
     traffic: Arc<Traffic>,
+    lending: Lending,
     slots: Arc<Semaphore>,
     running: Vec<Leash>,
 }
 
 impl Opened {
     /// Nothing has been asked for yet.
-    pub(super) fn new(sender: Arc<dyn Sender>, traffic: Arc<Traffic>) -> Self {
+    pub(super) fn new(sender: Arc<dyn Sender>, traffic: Arc<Traffic>, lending: Lending) -> Self {
         let mut context = WasiHttpCtx::new();
         context.set_field_size_limit(LONGEST_HEADERS);
         let slots = Arc::new(Semaphore::new(MOST_AT_ONCE));
-        Self { context, hooks: Hooks::default(), sender, traffic, slots, running: Vec::new() }
+        Self { context, hooks: Hooks::default(), sender, traffic, lending, slots, running: Vec::new() }
     }
 }
 
@@ -174,9 +175,9 @@ fn handle(
     let options = options.map(|options| table.delete(options)).transpose()?.unwrap_or_default();
     let request = table.delete(request)?;
     let wish = wish(request, &options)?;
-    let Opened { sender, traffic, slots, running, .. } = opened;
+    let Opened { sender, traffic, lending, slots, running, .. } = opened;
     let (sender, traffic, slots) = (Arc::clone(sender), Arc::clone(traffic), Arc::clone(slots));
-    let exchange = Exchange { guarded, sender, traffic, slots };
+    let exchange = Exchange { guarded, sender, traffic, lending: lending.clone(), slots };
     let (head, arriving) = oneshot::channel();
     running.retain(Leash::holds);
     if running.len() >= MOST_UNDER_WAY {

@@ -10,7 +10,7 @@ use wasmtime::StoreContextMut;
 use wasmtime::component::types::{ComponentFunc, Record, Variant};
 use wasmtime::component::{LinkerInstance, Type, Val};
 
-use super::{Call, CallError, LONGEST_ARGUMENTS, Line};
+use super::{Call, CallError, LONGEST_ARGUMENTS, Line, WITHHELD};
 use crate::capability::TaskState;
 use crate::gate::{Code, Denied, Refusal};
 use crate::tool::Function;
@@ -153,6 +153,13 @@ impl Import {
                 None => Err(wasmtime::Error::new(Denied::Refused(refusal))),
             },
             Err(CallError::Denied(denied)) => Err(wasmtime::Error::new(denied)),
+            Err(CallError::Withheld) => match self.place.trapped(WITHHELD) {
+                Some(value) => Ok(Some(value)),
+                None => {
+                    let (tool, kind) = (self.tool.clone(), WITHHELD.to_owned());
+                    Err(wasmtime::Error::new(BrokenTool { tool, kind, detail: String::new() }))
+                }
+            },
             Err(CallError::Trapped { kind, detail }) => match self.place.trapped(&kind) {
                 Some(value) => Ok(Some(value)),
                 None => Err(wasmtime::Error::new(BrokenTool { tool: self.tool.clone(), kind, detail })),
