@@ -79,6 +79,8 @@ pub trait Capability: Sized + Send + Sync + 'static {
     const ENTITIES: &'static str;
     /// Its actions, `NAME.verb`.
     const ACTIONS: &'static [Action];
+    /// Actions of other capabilities that its grant covers.
+    const COVERS: &'static [&'static str] = &[];
     /// The WIT interfaces that it links, without versions.
     const INTERFACES: &'static [&'static str];
     /// Whether its interfaces are there, without power, when it is not granted.
@@ -382,6 +384,8 @@ pub trait Registered: Section {
     fn entities(&self) -> &'static str;
     /// [`Capability::ACTIONS`].
     fn actions(&self) -> &'static [Action];
+    /// [`Capability::COVERS`].
+    fn covers(&self) -> &'static [&'static str];
     /// [`Capability::INTERFACES`].
     fn interfaces(&self) -> &'static [&'static str];
     /// [`Capability::POWERLESS`].
@@ -456,6 +460,10 @@ impl<C: Capability> Registered for Row<C> {
 
     fn actions(&self) -> &'static [Action] {
         C::ACTIONS
+    }
+
+    fn covers(&self) -> &'static [&'static str] {
+        C::COVERS
     }
 
     fn interfaces(&self) -> &'static [&'static str] {
