@@ -19,6 +19,7 @@ pub mod state;
 pub mod stdio;
 pub mod switch;
 pub mod tools;
+pub mod workspace;
 
 use std::any::{Any, TypeId};
 use std::collections::BTreeMap;
@@ -45,6 +46,7 @@ use crate::tool::Function;
 /// All capabilities, in the order of DESIGN's table.
 pub static REGISTRY: &[&dyn Registered] = &[
     &Row::<filesystem::Filesystem>::NEW,
+    &Row::<workspace::Workspace>::NEW,
     &Row::<env::Env>::NEW,
     &Row::<clock::Clock>::NEW,
     &Row::<random::Random>::NEW,
@@ -77,6 +79,8 @@ pub trait Capability: Sized + Send + Sync + 'static {
     const ENTITIES: &'static str;
     /// Its actions, `NAME.verb`.
     const ACTIONS: &'static [Action];
+    /// Actions of other capabilities that its grant covers.
+    const COVERS: &'static [&'static str] = &[];
     /// The WIT interfaces that it links, without versions.
     const INTERFACES: &'static [&'static str];
     /// Whether its interfaces are there, without power, when it is not granted.
@@ -93,6 +97,10 @@ pub trait Capability: Sized + Send + Sync + 'static {
     /// The tools that a section names, with their places.
     fn tools_of(_names: Names<'_, Self>) -> Vec<Spanned<String>> {
         Vec::new()
+    }
+    /// What is wrong between a component's grant of this and its other grants, and what to do about it.
+    fn conflict(_grant: &Self::Grant, _grants: &Sections) -> Option<(String, &'static str)> {
+        None
     }
     /// What a grant gives, one line for each power: `read /documents`.
     fn given(grant: &Self::Grant) -> Vec<String>;
@@ -198,6 +206,8 @@ pub struct Ports {
     pub store: Arc<dyn state::Store>,
     /// Opens folders.
     pub folders: Arc<dyn filesystem::Folders>,
+    /// Opens the task's own folder.
+    pub workspace: Arc<dyn filesystem::Folders>,
     /// Reads variables.
     pub variables: Arc<dyn env::Variables>,
     /// Takes log lines.
@@ -224,14 +234,16 @@ pub struct Setting<'a> {
     pub actor: &'a Arc<Actor>,
     /// What all stores of the task have together.
     pub shared: &'a Shared,
+    /// What all capabilities of the store have together.
+    pub store: &'a Shared,
 }
 
-/// What all stores of a task have together: one value of a type.
+/// What several have together, the stores of a task or the capabilities of a store: one value of a type.
 #[derive(Default)]
 pub struct Shared(Mutex<BTreeMap<TypeId, Arc<dyn Any + Send + Sync>>>);
 
 impl Shared {
-    /// The task's value of a type; made when it is asked for first.
+    /// The value of a type; made when it is asked for first.
     #[expect(clippy::expect_used, clippy::missing_panics_doc, reason = "INVARIANT: a value stands under its own type")]
     pub fn of<T: Any + Default + Send + Sync>(&self) -> Arc<T> {
         let mut values = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -372,6 +384,8 @@ pub trait Registered: Section {
     fn entities(&self) -> &'static str;
     /// [`Capability::ACTIONS`].
     fn actions(&self) -> &'static [Action];
+    /// [`Capability::COVERS`].
+    fn covers(&self) -> &'static [&'static str];
     /// [`Capability::INTERFACES`].
     fn interfaces(&self) -> &'static [&'static str];
     /// [`Capability::POWERLESS`].
@@ -422,6 +436,10 @@ impl<C: Capability> Section for Row<C> {
         Ok(Box::new(crate::manifest::read::<C::Request>(value)?))
     }
 
+    fn conflict(&self, grants: &Sections) -> Option<(String, &'static str)> {
+        C::conflict(grants.get(C::NAME)?, grants)
+    }
+
     fn tools_in_grant(&self, grant: &dyn Any) -> Vec<Spanned<String>> {
         grant.downcast_ref().map(|grant| C::tools_of(Names::Grant(grant))).unwrap_or_default()
     }
@@ -442,6 +460,10 @@ impl<C: Capability> Registered for Row<C> {
 
     fn actions(&self) -> &'static [Action] {
         C::ACTIONS
+    }
+
+    fn covers(&self) -> &'static [&'static str] {
+        C::COVERS
     }
 
     fn interfaces(&self) -> &'static [&'static str] {

@@ -34,6 +34,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 use miette::Diagnostic;
 
+use crate::front::{KeepStatus, Report};
 use crate::task::Status;
 
 /// Runs AI agents that nobody has to trust: every agent and every tool is a WebAssembly component in a store of its own,
@@ -252,6 +253,16 @@ fn this_program() -> Result<PathBuf, Failure> {
 }
 
 /// The exit code that tells how a task ended.
+/// The exit code of a task, also where its workspace was to be kept and was not.
+fn exit_code_of(report: &Report) -> ExitCode {
+    let kept = report.kept.as_ref().map_or(KeepStatus::Kept, |kept| kept.status);
+    match kept {
+        KeepStatus::Refused if report.status == Status::Succeeded => exit_code(Status::Refused),
+        KeepStatus::Failed if report.status == Status::Succeeded => exit_code(Status::Failed),
+        _ => exit_code(report.status),
+    }
+}
+
 fn exit_code(status: Status) -> ExitCode {
     ExitCode::from(match status {
         Status::Succeeded => 0,

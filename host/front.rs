@@ -4,6 +4,7 @@
 //! manifest or a policy shows before there is a task; everything later is the task's own end, and recorded.
 
 mod end;
+mod keep;
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -13,6 +14,7 @@ use std::sync::atomic::AtomicU64;
 use serde::Serialize;
 
 use self::end::{End, carry_out, refused_at_load, released};
+pub use self::keep::{KeepStatus, Kept};
 use crate::approval::Mode;
 use crate::audit::{AuditError, Entry, Hash, Kind};
 use crate::budget::Budget;
@@ -25,12 +27,14 @@ use crate::edge::database::{Database, DatabaseError};
 use crate::edge::decision_point::DecisionPoint;
 use crate::edge::folder::HostFolders;
 use crate::edge::http::Web;
+use crate::edge::keep::Destination;
 use crate::edge::ledger::AuditLog;
 use crate::edge::sealing::Sealing;
 use crate::edge::secrets::Secrets;
 use crate::edge::tasks::{Ended, Started, TaskList};
 use crate::edge::values::Values;
 use crate::edge::variables::HostVariables;
+use crate::edge::workspace::Workspaces;
 use crate::engine::{Engine, EngineError};
 use crate::gate::{Actor, Gate, Observer};
 use crate::grant::Limits;
@@ -50,6 +54,7 @@ pub struct Host {
     engine: Engine,
     outside_store: Arc<Values>,
     folders: HostFolders,
+    workspaces: Workspaces,
     web: Arc<dyn Sender>,
     /// Its secrets.
     pub secrets: Secrets,
@@ -82,6 +87,12 @@ pub enum FrontError {
     /// The engine.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// The folder of a task.
+    #[error("a workspace of a task that has ended cannot be removed: {0}")]
+    #[diagnostic(help(
+        "look at `workspaces` in the home folder; what lies there is removed when ambit is started next"
+    ))]
+    Workspace(#[source] std::io::Error),
     /// The log.
     #[error("the audit log cannot be written: {0}")]
     #[diagnostic(help("the task was not run, or its end is not recorded"))]
@@ -110,6 +121,8 @@ pub struct Job {
     pub approvals: Mode,
     /// The seed that the operator chose.
     pub seed: Option<Seed>,
+    /// Where the task's workspace is copied to when it has ended.
+    pub keep: Option<Destination>,
 }
 
 /// What runs.
@@ -156,6 +169,9 @@ pub struct Report {
     pub error: Option<ReportedError>,
     /// The labels of what it touched.
     pub labels: Labels,
+    /// What was kept of its workspace, if that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kept: Option<Kept>,
     /// What it consumed.
     pub usage: Usage,
     /// Its own records.
@@ -211,6 +227,7 @@ impl Host {
             engine: Engine::new(&home, compiler)?,
             outside_store: Arc::new(Values(Arc::clone(&database))),
             folders: HostFolders::outside_of(home.path()),
+            workspaces: Workspaces::open(&home).map_err(FrontError::Workspace)?,
             web: Arc::new(Web::default()),
             people: settings.people,
             point: settings.point.map(|point| Arc::new(DecisionPoint::new(point)) as Arc<dyn Point>),
@@ -255,7 +272,8 @@ impl Host {
         };
         self.tasks.start(started).await?;
         let detail = job.describe(&name, &input);
-        let Job { work, plan, folders, limits, output, rules, user, approvals, .. } = job;
+        let Job { work, plan, folders, limits, output, rules, user, approvals, keep, .. } = job;
+        let workspace = self.workspaces.of(&task.to_string());
         let gate = Arc::new(Gate {
             rules,
             budget: Budget::new(limits),
@@ -281,6 +299,7 @@ impl Host {
                 let outside = Outside {
                     store: Arc::clone(&self.outside_store) as _,
                     folders: Arc::new(self.folders.fixing(&folders)),
+                    workspace: Arc::clone(&workspace) as _,
                     variables: Arc::new(HostVariables),
                     log: Arc::clone(&audience.log),
                     web: Arc::clone(&self.web),
@@ -292,7 +311,14 @@ impl Host {
             }
         };
         self.approvals.withdraw_all(&actor.principal.task).await?;
-        self.close(end, first, name, &gate, &actor, &tank).await
+        let kept = match &keep {
+            Some(to) => Some(keep::keep(&workspace, to, &gate, &actor, &output).await?),
+            None => None,
+        };
+        let removed = workspace.remove();
+        let report = self.close(end, first, name, &gate, &actor, &tank).await?;
+        removed.map_err(FrontError::Workspace)?;
+        Ok(Report { kept, ..report })
     }
 
     /// Records how a task ended, and reports it.
@@ -326,7 +352,7 @@ impl Host {
         let head = self.audit.hash(last)?;
         let End { status, output, error } = end;
         let (labels, audit) = (actor.labels.now(), AuditRange { first, last, head });
-        Ok(Report { task, bundle, status, output, error, labels, usage, audit })
+        Ok(Report { task, bundle, status, output, error, labels, kept: None, usage, audit })
     }
 }
 

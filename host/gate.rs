@@ -216,6 +216,11 @@ impl<'a, G> Guard<'a, G> {
         self.grant
     }
 
+    /// The same guard, under another grant.
+    pub(crate) fn under<H>(&self, grant: &'a H) -> Guard<'a, H> {
+        Guard { gate: self.gate, actor: self.actor, grant: Some(grant), import: self.import }
+    }
+
     /// Who asks.
     pub fn actor(&self) -> &'a Arc<Actor> {
         self.actor
@@ -336,7 +341,7 @@ impl<'a, G> Guard<'a, G> {
             Settlement { gate, actor: self.actor, before, intent: None, notes: notes.clone(), outcome: None };
         self.record::<E>(claim, entry, outcome, &mut settlement).await?;
         reservation.keep();
-        gate.observer.effect(E::ACTION, &effect.resource());
+        gate.observer.effect(effect.action(), &effect.resource());
         Ok((Permit { effect, intent: settlement.intent.clone(), notes, approval }, settlement))
     }
 
@@ -407,7 +412,7 @@ impl<'a, G> Guard<'a, G> {
         context: &'q [(&'static str, Attribute)],
     ) -> Question<'q> {
         let (principal, arguments) = (&self.actor.principal, effect.arguments());
-        Question { principal, standing, action: E::ACTION, resource, context, arguments }
+        Question { principal, standing, action: effect.action(), resource, context, arguments }
     }
 
     /// How the task stands now.
@@ -463,7 +468,7 @@ impl<'a, G> Guard<'a, G> {
 
     /// The record of an effect, before it is decided.
     fn question<E: Effect<Grant = G>>(&self, effect: &E) -> Entry {
-        let mut entry = self.gate.entry(Kind::Intent, self.actor, E::ACTION);
+        let mut entry = self.gate.entry(Kind::Intent, self.actor, effect.action());
         entry.effect = self.gate.effects.fetch_add(1, Ordering::Relaxed) + 1;
         entry.import = self.import;
         let resource = effect.resource();

@@ -269,6 +269,9 @@ impl<'m> GrantReader<'m> {
         let digest = fields.read::<Digest>("digest")?;
         let labels = fields.read::<Labels>("labels")?.map(Spanned::into_inner).unwrap_or_default();
         let sections = fields.into_sections(self.vocabulary, |section, value| section.grant(value, self.base))?;
+        if let Some((span, message, help)) = sections.conflict() {
+            return Err(ManifestError::at(self.source, span, &message, help.to_owned()));
+        }
         Ok(ComponentGrant { span: key, digest, labels, sections })
     }
 }

@@ -212,6 +212,11 @@ pub trait Section: Send + Sync {
     /// As [`Section::grant`].
     fn request(&self, value: Spanned<DeValue<'_>>) -> Result<Box<dyn Any + Send + Sync>, toml::de::Error>;
 
+    /// What is wrong between the value of this key and those of the others, and what to do about it.
+    fn conflict(&self, _grants: &Sections) -> Option<(String, &'static str)> {
+        None
+    }
+
     /// The tools that a grant of this key names, to be looked up in the bundle.
     fn tools_in_grant(&self, _grant: &dyn Any) -> Vec<Spanned<String>> {
         Vec::new()
@@ -284,6 +289,14 @@ impl Sections {
             Some((*key, Entry { value, ..entry.clone() }))
         });
         Sections(narrowed.collect())
+    }
+
+    /// What is wrong between the values: where, what, and what to do about it.
+    pub(crate) fn conflict(&self) -> Option<(Range<usize>, String, &'static str)> {
+        self.0.values().find_map(|entry| {
+            let (message, help) = entry.section.conflict(self)?;
+            Some((entry.span.clone(), message, help))
+        })
     }
 
     /// Names of tools in the values, in the order of the file.

@@ -33,6 +33,8 @@ pub struct Outside {
     pub store: Arc<dyn state::Store>,
     /// Opens folders.
     pub folders: Arc<dyn filesystem::Folders>,
+    /// Opens the task's own folder.
+    pub workspace: Arc<dyn filesystem::Folders>,
     /// Reads variables.
     pub variables: Arc<dyn env::Variables>,
     /// Takes log lines.
@@ -162,10 +164,11 @@ impl Session {
     ) -> Result<(Running<'f>, Instance), Broken> {
         let carried = CarriedBack { actor: Arc::clone(actor), caller: caller.cloned() };
         let spawn = self.itself.upgrade().ok_or_else(|| Broken::Unavailable("the task has ended".to_owned()))?;
-        let Outside { store, folders, variables, log, web, broker } = self.outside.clone();
-        let ports = Ports { store, folders, variables, log, web, broker, spawn };
+        let Outside { store, folders, workspace, variables, log, web, broker } = self.outside.clone();
+        let ports = Ports { store, folders, workspace, variables, log, web, broker, spawn };
         let (bundle, seeds, gate) = (self.plan.bundle.as_str(), &self.seeds, &self.gate);
-        let setting = Setting { ports: &ports, bundle, seeds, gate, actor, shared: &self.shared };
+        let (shared, together) = (&self.shared, Shared::default());
+        let setting = Setting { ports: &ports, bundle, seeds, gate, actor, shared, store: &together };
         let limiter = Limiter::new(Arc::clone(&gate.budget));
         let state = TaskState::open(setting, &unit.grants, limiter).await.map_err(unopened)?;
         let limits = gate.budget.limits();

@@ -28,6 +28,7 @@ fn server() -> &'static Wire {
     SERVER.get_or_init(Wire::greeting)
 }
 
+const WORKSPACE: &str = "workspace = { guest = \"/workspace\" }";
 const NOTES: &str = "state = { namespace = \"notes\" }";
 
 fn ok(answer: &Value) -> bool {
@@ -51,6 +52,25 @@ const CASES: &[Case] = &[
         function: "write",
         arguments: || json!({ "path": "/data/new.txt", "text": "new" }),
         happened: |scene, _| scene.path("data/new.txt").exists(),
+        asks_without_grant: false,
+    },
+    Case {
+        action: "workspace.mount",
+        tool: PROBE,
+        grant: WORKSPACE,
+        function: "folders",
+        arguments: || json!({}),
+        happened: |_, answer| answer["ok"].to_string().contains("/workspace"),
+        asks_without_grant: false,
+    },
+    Case {
+        action: "workspace.write",
+        tool: PROBE,
+        grant: WORKSPACE,
+        function: "write",
+        arguments: || json!({ "path": "/workspace/new.txt", "text": "new" }),
+        // The folder is gone with its task: what is not known to the guest did not happen.
+        happened: |_, answer| answer != &Value::Null && answer["error"].is_null(),
         asks_without_grant: false,
     },
     Case {
@@ -312,7 +332,7 @@ fn a_log_that_cannot_be_written_lets_nothing_happen() {
         assert_eq!(answer.code, 70, "{}: {answer:?}", case.action);
         assert!(answer.stderr.contains("the audit log cannot be written"), "{}: {answer:?}", case.action);
         // What stays inside the host may go on until the next effect that leaves; nothing is left of it.
-        if ["filesystem.write", "state.write"].contains(&case.action) {
+        if ["filesystem.write", "workspace.write", "state.write"].contains(&case.action) {
             assert!(!(case.happened)(&scene, &Value::Null), "{} happened", case.action);
         }
     }

@@ -35,3 +35,4 @@ mod readme;
 mod support_desk;
 mod typed;
 mod values;
+mod workspace;

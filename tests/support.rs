@@ -55,6 +55,7 @@ impl Scene {
              http = {{ methods = [\"GET\", \"POST\", \"PUT\", \"DELETE\", \"HEAD\"] }}\n\
              label = {{ remove = [\"confidential\", \"pii\"] }}\n\
              env = {{ names = [\"MODE\", \"AMBIT_TEST_VARIABLE\"], arguments = true }}\n\
+             workspace = {{ guest = \"/workspace\" }}\n\
              filesystem = {{ mounts = [{{ guest = \"/data\", access = \"write\" }}, {{ guest = \"/more\", access = \"write\" }}] }}\n",
             names.join(", ")
         );

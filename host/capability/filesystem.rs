@@ -37,29 +37,29 @@ mod change_tests;
 #[cfg(test)]
 pub(crate) mod world;
 
-use std::future::Future;
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use cap_std::fs::Dir;
 use serde::Serialize;
 use wasmtime::component::Linker;
 
-use self::descriptor::{Mounted, Writing};
+use self::descriptor::Mounted;
 use super::{Capability, Lens, OpenError, Setting, Target, TaskState};
 use crate::gate::{Actor, Durability, Effect, Gate, Guard, Permit};
-use crate::label::Labels;
+use crate::label::{Carried, Labels};
 use crate::manifest::GuestPath;
 use crate::policy::schema::Action;
 use crate::policy::{Attribute, Resource};
 
 pub use self::descriptor::Descriptor;
 pub use self::failure::Failed;
-pub use self::grant::{Access, Grant, Granted, Quota, Request};
+pub(crate) use self::grant::BESIDE;
+pub use self::grant::{Access, Grant, Granted, Ground, Quota, Request};
 pub use self::interface::Listing;
-pub use self::quota::{Amount, Meter};
+pub use self::quota::{Amount, Inode, Meter};
 
 mod bindings {
     //! `wasi:filesystem` on our own descriptors. What can pass the gate is asynchronous.
@@ -102,6 +102,8 @@ mod bindings {
         },
     });
 }
+#[cfg(test)]
+pub(crate) use bindings::wasi::filesystem::types::DescriptorType;
 use bindings::wasi::filesystem::{preopens, types};
 
 /// See the module.
@@ -123,14 +125,18 @@ pub struct Opened {
     pub folder: Dir,
     /// What it holds, if it is to be written to.
     pub meter: Option<Arc<Meter>>,
+    /// The labels of whoever writes to it, where those who read it are to carry them.
+    pub gathered: Option<Arc<Carried>>,
 }
 
 /// A mount, as policies see it.
 #[derive(Clone, Debug, Serialize)]
 pub struct Source {
+    /// What it stands on.
+    pub ground: Ground,
     /// What the guest calls it.
     pub guest: GuestPath,
-    /// The folder of the host.
+    /// The folder of the host; empty for a workspace.
     pub host: PathBuf,
     /// What may be done with it.
     pub access: Access,
@@ -138,7 +144,7 @@ pub struct Source {
 
 impl Source {
     fn of(mount: &Granted) -> Self {
-        Self { guest: mount.guest.clone(), host: mount.host.clone(), access: mount.access() }
+        Self { ground: mount.ground, guest: mount.guest.clone(), host: mount.host.clone(), access: mount.access() }
     }
 
     fn resource(&self) -> Resource {
@@ -157,13 +163,20 @@ impl Effect for Mount {
     const ACTION: &'static str = "filesystem.mount";
     const DURABILITY: Durability = Durability::Inside;
 
+    fn action(&self) -> &'static str {
+        self.0.ground.mount_action()
+    }
+
     fn resource(&self) -> Resource {
         self.0.resource()
     }
 
     fn covered(&self, grant: &Grant) -> bool {
         let Self(source) = self;
-        grant.mount(&source.guest).is_some_and(|mount| mount.host == source.host && mount.access() >= source.access)
+        let fits = |mount: &Granted| {
+            mount.ground == source.ground && mount.host == source.host && mount.access() >= source.access
+        };
+        grant.mount(&source.guest).is_some_and(fits)
     }
 }
 
@@ -185,6 +198,10 @@ impl<T: std::fmt::Debug + Serialize + Send + Sync> Effect for Write<T> {
     const ACTION: &'static str = "filesystem.write";
     const DURABILITY: Durability = Durability::Outside;
 
+    fn action(&self) -> &'static str {
+        self.source.ground.write_action()
+    }
+
     fn resource(&self) -> Resource {
         self.source.resource()
     }
@@ -195,7 +212,8 @@ impl<T: std::fmt::Debug + Serialize + Send + Sync> Effect for Write<T> {
     }
 
     fn covered(&self, grant: &Grant) -> bool {
-        grant.mount(&self.source.guest).is_some_and(|mount| mount.access() == Access::Write)
+        let fits = |mount: &Granted| mount.ground == self.source.ground && mount.access() == Access::Write;
+        grant.mount(&self.source.guest).is_some_and(fits)
     }
 
     fn accepts(&self, grant: &Grant) -> Option<Labels> {
@@ -204,10 +222,26 @@ impl<T: std::fmt::Debug + Serialize + Send + Sync> Effect for Write<T> {
     }
 }
 
-/// What a store holds: its mounts, in the order of the grant.
+/// The folders that one store sees, whichever capability they are of: folders of the host, then the task's own.
+#[derive(Debug, Default)]
+pub struct Preopens(Mutex<Vec<Arc<Mounted>>>);
+
+impl Preopens {
+    /// Adds some behind those that are there.
+    pub(crate) fn add(&self, mounted: Vec<Arc<Mounted>>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(mounted);
+    }
+
+    /// Those that are there.
+    fn all(&self) -> Vec<Arc<Mounted>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// What a store holds: its mounts, in the order of the grants.
 #[derive(Debug, Default)]
 pub struct Mounts {
-    mounts: Vec<Arc<Mounted>>,
+    preopens: Arc<Preopens>,
     /// Entries of folders that the guest is reading.
     listed: Arc<AtomicUsize>,
 }
@@ -247,19 +281,18 @@ impl Capability for Filesystem {
     }
 
     fn find(grant: &Grant, action: &str, resource: &str) -> Option<Target> {
-        let source = Source::of(grant.mount(&resource.parse().ok()?)?);
-        if action == Mount::ACTION {
-            return Target::of(&Mount(source), grant);
-        }
-        Target::of(&Write { source, operation: "", path: String::new(), target: () }, grant)
+        find(grant, action, resource)
     }
 
-    fn powerless(_setting: &Setting<'_>) -> Option<Mounts> {
-        Some(Mounts::default())
+    fn powerless(setting: &Setting<'_>) -> Option<Mounts> {
+        Some(Mounts { preopens: setting.store.of(), listed: Arc::default() })
     }
 
-    fn open(guard: Guard<'_, Grant>, setting: &Setting<'_>) -> impl Future<Output = Result<Mounts, OpenError>> + Send {
-        mount_all(guard, setting.ports.folders.as_ref(), setting.gate, setting.actor)
+    async fn open(guard: Guard<'_, Grant>, setting: &Setting<'_>) -> Result<Mounts, OpenError> {
+        let mounted = mount_all(guard, setting.ports.folders.as_ref(), setting.gate, setting.actor).await?;
+        let preopens: Arc<Preopens> = setting.store.of();
+        preopens.add(mounted);
+        Ok(Mounts { preopens, listed: Arc::default() })
     }
 
     fn link(linker: &mut Linker<TaskState>) -> wasmtime::Result<()> {
@@ -268,27 +301,44 @@ impl Capability for Filesystem {
     }
 }
 
-async fn mount_all(
+/// What one of the two actions on the mount of that name would act on.
+pub(crate) fn find(grant: &Grant, action: &str, resource: &str) -> Option<Target> {
+    let source = Source::of(grant.mount(&resource.parse().ok()?)?);
+    if action == source.ground.mount_action() {
+        return Target::of(&Mount(source), grant);
+    }
+    Target::of(&Write { source, operation: "", path: String::new(), target: () }, grant)
+}
+
+/// Mounts what a grant lists.
+pub(crate) async fn mount_all(
     guard: Guard<'_, Grant>,
     folders: &dyn Folders,
     gate: &Arc<Gate>,
     actor: &Arc<Actor>,
-) -> Result<Mounts, OpenError> {
-    let mut mounts = Mounts::default();
-    for granted in guard.grant().map(|grant| grant.mounts.as_slice()).unwrap_or_default() {
-        let (source, quota, labels) = (Source::of(granted), granted.quota, &granted.labels);
+) -> Result<Vec<Arc<Mounted>>, OpenError> {
+    let grant = Arc::new(guard.grant().cloned().unwrap_or_default());
+    let mut all = Vec::new();
+    for granted in &grant.mounts {
+        let source = Source::of(granted);
         let mounted = guard.run(Mount(source.clone()), async |permit| {
             let unavailable = |error: io::Error| OpenError::Unavailable {
-                what: format!("the folder `{}` cannot be mounted at `{}`", source.host.display(), source.guest),
+                what: match source.ground {
+                    Ground::Folder => {
+                        format!("the folder `{}` cannot be mounted at `{}`", source.host.display(), source.guest)
+                    }
+                    Ground::Workspace => format!("the workspace cannot be mounted at `{}`", source.guest),
+                },
                 source: Box::new(error),
             };
-            let Opened { folder, meter } = folders.open(permit).map_err(unavailable)?;
-            let writing = quota.zip(meter).map(|(quota, meter)| Writing { quota, meter });
-            let mounted = Mounted::new(source.clone(), folder, writing, Arc::clone(gate), Arc::clone(actor));
-            guard.gain(labels);
-            mounted.map_err(unavailable)
+            let opened = folders.open(permit).map_err(unavailable)?;
+            let mounted = Mounted::new(source.clone(), opened, (&grant, granted.quota), gate, actor);
+            guard.gain(&granted.labels);
+            let mounted = mounted.map_err(unavailable)?;
+            mounted.touch();
+            Ok::<_, OpenError>(mounted)
         });
-        mounts.mounts.push(Arc::new(mounted.await?));
+        all.push(Arc::new(mounted.await?));
     }
-    Ok(mounts)
+    Ok(all)
 }

@@ -388,6 +388,7 @@ impl Capability for Http {
         resource: "Host",
         context: "scheme: String, port: Long, method: String, path: String, query: String, bytes: Long, stream: Bool, redirects: Long",
     }];
+    const COVERS: &'static [&'static str] = &[Lease::ACTION];
     const INTERFACES: &'static [&'static str] = &["wasi:http/types", "wasi:http/outgoing-handler"];
     type Grant = Grant;
     type Request = Asked;

@@ -36,6 +36,8 @@ pub(super) struct Arguments {
     /// What all randomness grows from
     #[arg(long, value_name = "TEXT")]
     seed: Option<String>,
+    #[command(flatten)]
+    keep: run::Keep,
 }
 
 pub(super) fn call(context: &Context, arguments: Arguments) -> Result<ExitCode, Failure> {
@@ -67,6 +69,7 @@ pub(super) fn call(context: &Context, arguments: Arguments) -> Result<ExitCode, 
         user,
         approvals: approvals.mode(),
         seed: arguments.seed.map(|seed| Seed::of(&[seed.as_bytes()])),
+        keep: arguments.keep.open()?,
         work: Work::Function { tool: Box::new(tool), function: arguments.function, arguments: arguments.arguments },
     };
     run::carry_out(context, &host, job, approvals)

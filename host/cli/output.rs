@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::ask::Questions;
 use super::{Failure, Format};
 use crate::capability::stdio::Log;
-use crate::front::{Audience, Report};
+use crate::front::{Audience, Kept, Report};
 use crate::gate::Observer;
 use crate::policy::Resource;
 
@@ -58,6 +58,9 @@ pub(super) fn report(format: Format, report: &Report) -> Result<(), Failure> {
             writeln!(stderr, " help: {help}")?;
         }
     }
+    if let Some(kept) = &report.kept {
+        show_kept(kept, &mut stderr)?;
+    }
     let usage = &report.usage;
     writeln!(
         stderr,
@@ -71,6 +74,29 @@ pub(super) fn report(format: Format, report: &Report) -> Result<(), Failure> {
         usage.effects,
         usage.refusals,
     )?;
+    Ok(())
+}
+
+/// What was left behind is listed up to here.
+const MOST_LEFT: usize = 50;
+
+/// What was kept of a workspace, and what was left behind.
+fn show_kept(kept: &Kept, stderr: &mut impl std::io::Write) -> std::io::Result<()> {
+    let Kept { folder, copied, problem, .. } = kept;
+    match problem {
+        Some(problem) => writeln!(stderr, "not kept: {problem}")?,
+        None => {
+            let (files, bytes) = (count(copied.files), bytes(copied.bytes));
+            writeln!(stderr, "kept {files} files with {bytes} in {}", folder.display())?;
+        }
+    }
+    for left in copied.left.iter().take(MOST_LEFT) {
+        writeln!(stderr, "left behind: {}: {}", left.path, left.why)?;
+    }
+    let more = copied.left.len().saturating_sub(MOST_LEFT);
+    if more > 0 {
+        writeln!(stderr, "left behind: {more} more")?;
+    }
     Ok(())
 }
 

@@ -8,6 +8,7 @@ use super::ask::Questions;
 use super::load::{self, Loaded};
 use super::{Context, Failure, Mistake, output};
 use crate::approval::Mode;
+use crate::edge::keep::Destination;
 use crate::front::{Host, Job, Work};
 use crate::people::is_name;
 use crate::policy::Person;
@@ -34,6 +35,30 @@ pub(super) struct Arguments {
     /// What all randomness of the task grows from: two runs with the same seed draw the same numbers
     #[arg(long, value_name = "TEXT")]
     seed: Option<String>,
+    #[command(flatten)]
+    keep: Keep,
+}
+
+/// What is kept of a task's workspace.
+#[derive(clap::Args)]
+pub(super) struct Keep {
+    /// Copy the regular files of the task's workspace to this folder when the task has ended, however it ended; the folder
+    /// must be empty or not there
+    #[arg(long, value_name = "DIR")]
+    keep: Option<PathBuf>,
+}
+
+impl Keep {
+    /// The folder, opened before anything runs.
+    pub(super) fn open(&self) -> Result<Option<Destination>, Failure> {
+        let opened = self.keep.as_deref().map(Destination::open).transpose();
+        opened.map_err(|error| {
+            Mistake::failure(
+                error.to_string(),
+                "give `--keep` a folder that is empty, or a new one in a folder that is there",
+            )
+        })
+    }
 }
 
 /// On whose behalf a task acts, and what happens where people would have to be asked.
@@ -99,6 +124,7 @@ pub(super) fn run(context: &Context, arguments: Arguments) -> Result<ExitCode, F
         user,
         approvals: approvals.mode(),
         seed: arguments.seed.map(|seed| Seed::of(&[seed.as_bytes()])),
+        keep: arguments.keep.open()?,
         work: Work::Agent { bundle: Box::new(bundle), input },
     };
     carry_out(context, &host, job, approvals)
@@ -124,7 +150,7 @@ pub(super) fn carry_out(context: &Context, host: &Host, job: Job, approvals: App
     // A look-up of a name that hangs is not waited for.
     runtime.shutdown_background();
     let report = report?;
-    super::answered(output::report(context.format, &report), super::exit_code(report.status))
+    super::answered(output::report(context.format, &report), super::exit_code_of(&report))
 }
 
 /// The JSON text that the agent is given.

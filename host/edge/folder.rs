@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use cap_std::fs::{Dir, MetadataExt as _};
 use rustix::fs::{PROC_SUPER_MAGIC, fstatfs};
 
-use crate::capability::filesystem::{Access, Folders, Meter, Mount, Opened, Source};
+use crate::capability::filesystem::{Access, Folders, Ground, Meter, Mount, Opened, Source};
 use crate::gate::Permit;
 
 /// The meters of folders that are mounted for writing, by device and inode.
@@ -39,7 +39,7 @@ impl Folders for HostFolders {
             return Err(io::Error::new(io::ErrorKind::Unsupported, "it holds parts of processes, and no files"));
         }
         let meter = (source.access == Access::Write).then(|| self.meter(&folder)).transpose()?;
-        Ok(Opened { folder, meter })
+        Ok(Opened { folder, meter, gathered: None })
     }
 }
 
@@ -58,6 +58,9 @@ impl HostFolders {
 
     /// No guest reaches the host's records, state and compiled code, and none changes what decides on it.
     fn check(&self, source: &Source) -> io::Result<()> {
+        if source.ground != Ground::Folder {
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, "it is no folder of the host"));
+        }
         let Some(host) = crate::config::canonical(&source.host) else { return Ok(()) };
         let meets = |own: &PathBuf| own.starts_with(&host) || host.starts_with(own);
         let refuse = |what| Err(io::Error::new(io::ErrorKind::PermissionDenied, what));

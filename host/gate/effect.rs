@@ -30,6 +30,10 @@ pub trait Effect: Debug + Serialize + Send + Sync {
     /// How durable its intent must be.
     const DURABILITY: Durability;
 
+    /// The action that it is, where one type of effect is of several capabilities.
+    fn action(&self) -> &'static str {
+        Self::ACTION
+    }
     /// What it acts on.
     fn resource(&self) -> Resource;
     /// Its arguments, as the schema types them.

@@ -4,13 +4,16 @@
 //! | --- | --- | --- |
 //! | [`Service::documentation`] | a folder of documents, as a web server shows it | `researcher` |
 //! | [`Service::billing`] | refunds as JSON, with a ledger in a folder | `support-desk` |
+//! | [`Service::repository`] | Git repositories, for whoever is admitted | `dev-workspace` |
 //! | [`Service::outside`] | takes whatever it is sent | `researcher-leak` |
 //!
 //! Each has a thread and a runtime of its own, so that a test needs neither, and ends when it is dropped.
 
+mod admission;
 mod billing;
 mod documentation;
 mod ledger;
+mod repository;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -24,6 +27,8 @@ use axum::extract::{Request, State};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use tokio::sync::oneshot;
+
+pub use self::admission::{Admission, Workloads};
 
 /// Why a service does not start.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +48,15 @@ pub enum Error {
         /// The folder, or the file in it.
         path: PathBuf,
         /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// Git cannot make a repository, or is not there.
+    #[error("git cannot make `{path}`")]
+    Git {
+        /// The repository.
+        path: PathBuf,
+        /// What it says.
         #[source]
         source: io::Error,
     },
@@ -74,6 +88,8 @@ struct Log {
     name: &'static str,
     printed: bool,
     lines: Mutex<Vec<String>>,
+    /// What each was authorized by.
+    authorizations: Mutex<Vec<String>>,
 }
 
 /// What is done with each request but answering it: it is remembered, and maybe printed on stderr.
@@ -107,6 +123,16 @@ impl Service {
         Self::start("billing", billing::router(ledger::Ledger::open(folder)?), port, talk)
     }
 
+    /// Serves Git repositories from a folder, where they are made when they are not there, to whoever is admitted. Port 0 is any
+    /// that is free.
+    ///
+    /// # Errors
+    ///
+    /// See [`Error`].
+    pub fn repository(folder: &Path, port: u16, admission: Admission, talk: Talk) -> Result<Self, Error> {
+        Self::start("repository", repository::router(folder, admission)?, port, talk)
+    }
+
     /// A host that is none of the house's: it takes whatever it is sent, all of it, and says how many bytes that was. Port 0
     /// is any that is free.
     ///
@@ -124,7 +150,8 @@ impl Service {
         let listener = TcpListener::bind(address).map_err(error)?;
         listener.set_nonblocking(true).map_err(error)?;
         let address = listener.local_addr().map_err(error)?;
-        let log = Arc::new(Log { name, printed: talk == Talk::Requests, lines: Mutex::default() });
+        let printed = talk == Talk::Requests;
+        let log = Arc::new(Log { name, printed, lines: Mutex::default(), authorizations: Mutex::default() });
         let router = router.layer(middleware::from_fn_with_state(Arc::clone(&log), noted));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(error)?;
         let listener = runtime.block_on(async { tokio::net::TcpListener::from_std(listener) }).map_err(error)?;
@@ -153,6 +180,12 @@ impl Service {
         format!("http://localhost:{}", self.address.port())
     }
 
+    /// The header `authorization` of each request, in the same order; empty where there was none. It is not printed.
+    #[must_use]
+    pub fn authorizations(&self) -> Vec<String> {
+        self.log.authorizations.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// The requests that arrived, in their order: `GET /docs/grants.md`.
     #[must_use]
     pub fn requests(&self) -> Vec<String> {
@@ -176,6 +209,9 @@ async fn noted(State(log): State<Arc<Log>>, request: Request, next: Next) -> Res
     if log.printed {
         eprintln!("{}: {line}", log.name);
     }
+    let header =
+        request.headers().get("authorization").map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+    log.authorizations.lock().unwrap_or_else(PoisonError::into_inner).push(header.unwrap_or_default());
     log.lines.lock().unwrap_or_else(PoisonError::into_inner).push(line);
     next.run(request).await
 }

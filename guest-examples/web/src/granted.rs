@@ -50,6 +50,7 @@ impl Web for Granted {
 
 fn head(request: &Request) -> Result<OutgoingRequest, Error> {
     let mut headers = vec![("accept".to_owned(), request.accept.as_bytes().to_vec())];
+    headers.extend(request.headers.iter().map(|(name, value)| ((*name).to_owned(), value.as_bytes().to_vec())));
     let verb = match request.method {
         Method::Get => Verb::Get,
         Method::Post(media_type) => {

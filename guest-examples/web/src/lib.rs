@@ -29,6 +29,8 @@ pub struct Request {
     pub body: Vec<u8>,
     /// The media types that are wanted, as the header `accept` has them.
     pub accept: &'static str,
+    /// What else stands in its head.
+    pub headers: &'static [(&'static str, &'static str)],
     /// The longest body that is read of the answer, in bytes.
     pub largest: usize,
 }

@@ -241,7 +241,14 @@ fn processes_are_no_files() {
     let world = World::new();
     let none = crate::label::Labels::default();
     let guest = "/host".parse().unwrap();
-    let root = Granted { host: "/".into(), guest, quota: None, labels: none.clone(), accepts: none };
+    let root = Granted {
+        ground: super::grant::Ground::Folder,
+        host: "/".into(),
+        guest,
+        quota: None,
+        labels: none.clone(),
+        accepts: none,
+    };
     let mut store = world.store_of(vec![root], Limits::default(), PERMIT);
     for path in ["proc/self/mem", "proc/self/environ", "proc/version", "proc"] {
         assert_eq!(store.open(path, FOLLOW, plain(), READ).unwrap_err(), ErrorCode::Access, "{path}");

@@ -17,9 +17,9 @@ use super::failure::{Failed, NOT_A_FILE};
 use super::path::Inside;
 use super::quota::{Account, Inode, Meter};
 use super::types::{Datetime, DescriptorStat, DescriptorType, ErrorCode, MetadataHashValue};
-use super::{Quota, Source};
+use super::{Grant, Opened, Quota, Source};
 use crate::gate::{Actor, Gate};
-use crate::label::Labels;
+use crate::label::{Carried, Labels};
 use crate::leak::Trail;
 
 /// The most bytes that one call reads. Reading costs a guest next to no fuel, so the host bounds its own work.
@@ -37,6 +37,10 @@ pub struct Mounted {
     pub gate: Arc<Gate>,
     /// Who holds the store.
     pub actor: Arc<Actor>,
+    /// What covers it.
+    pub grant: Arc<Grant>,
+    /// Labels of whoever wrote to it, where they are gathered.
+    gathered: Option<Arc<Carried>>,
     device: u64,
 }
 
@@ -56,19 +60,36 @@ impl std::fmt::Debug for Mounted {
 }
 
 impl Mounted {
-    /// A mount of an open folder.
+    /// A mount of an open folder, under the grant that lists it with this quota.
     ///
     /// # Errors
     /// When the folder cannot be looked at.
     pub fn new(
         source: Source,
-        folder: Dir,
-        writing: Option<Writing>,
-        gate: Arc<Gate>,
-        actor: Arc<Actor>,
+        opened: Opened,
+        (grant, quota): (&Arc<Grant>, Option<Quota>),
+        gate: &Arc<Gate>,
+        actor: &Arc<Actor>,
     ) -> io::Result<Self> {
+        let Opened { folder, meter, gathered } = opened;
         let device = folder.dir_metadata()?.dev();
-        Ok(Self { source, writing, folder, gate, actor, device })
+        let writing = quota.zip(meter).map(|(quota, meter)| Writing { quota, meter });
+        let (gate, actor, grant) = (Arc::clone(gate), Arc::clone(actor), Arc::clone(grant));
+        Ok(Self { source, writing, folder, gate, actor, grant, gathered, device })
+    }
+
+    /// Whoever holds the store carries what was written here by others of its task: what it is about to learn can be of them.
+    pub fn touch(&self) {
+        if let Some(gathered) = &self.gathered {
+            self.actor.labels.gain(&gathered.now());
+        }
+    }
+
+    /// Whoever holds the store is about to change something here: others of its task will carry what it carries.
+    pub fn mark(&self) {
+        if let Some(gathered) = &self.gathered {
+            gathered.gain(&self.actor.labels.now());
+        }
     }
 
     /// The quota and the meter.

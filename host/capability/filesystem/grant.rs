@@ -10,6 +10,35 @@ use serde::{Deserialize, Serialize};
 use crate::label::Labels;
 use crate::manifest::{ByteSize, GuestPath, reject};
 
+/// What a mount stands on, and so the capability that it is of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Ground {
+    /// A folder of the host: `filesystem`.
+    #[default]
+    Folder,
+    /// The task's own folder: `workspace`.
+    Workspace,
+}
+
+impl Ground {
+    /// The action of mounting it.
+    pub fn mount_action(self) -> &'static str {
+        match self {
+            Self::Folder => "filesystem.mount",
+            Self::Workspace => "workspace.mount",
+        }
+    }
+
+    /// The action of changing something in it.
+    pub fn write_action(self) -> &'static str {
+        match self {
+            Self::Folder => "filesystem.write",
+            Self::Workspace => "workspace.write",
+        }
+    }
+}
+
 /// What may be done with a mount.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -76,10 +105,12 @@ struct Written {
     accepts: Labels,
 }
 
-/// A folder of the host that a guest sees.
+/// A folder that a guest sees.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Granted {
-    /// The folder; absolute, once the place of the manifest is known.
+    /// What it stands on.
+    pub ground: Ground,
+    /// The folder of the host; absolute, once the place of the manifest is known. Empty for a workspace.
     pub host: PathBuf,
     /// What the guest calls it.
     pub guest: GuestPath,
@@ -91,10 +122,22 @@ pub struct Granted {
     pub accepts: Labels,
 }
 
+/// What to do where guest paths meet.
+pub(crate) const BESIDE: &str = "give each mount a guest path of its own, beside the others";
+
 impl Granted {
     /// What may be done with it.
     pub fn access(&self) -> Access {
         if self.quota.is_some() { Access::Write } else { Access::Read }
+    }
+
+    /// What is wrong where another mount goes by a name, if that does not lie beside this one's.
+    pub(crate) fn meets(&self, guest: &GuestPath) -> Option<String> {
+        if self.guest == *guest {
+            return Some(format!("two mounts are called `{guest}`"));
+        }
+        let meets = self.guest.covers(guest) || guest.covers(&self.guest);
+        meets.then(|| format!("the mounts `{}` and `{guest}` lie one in the other", self.guest))
     }
 
     fn check<E: serde::de::Error>(mount: Written, before: &[Self]) -> Result<Self, E> {
@@ -107,23 +150,18 @@ impl Granted {
             let help = "write `access = \"write\"`, or leave the quota out";
             return Err(reject("a mount that is only read has no quota", help));
         }
-        if let Some(other) = before.iter().find(|other| other.guest.covers(&guest) || guest.covers(&other.guest)) {
-            let message = if other.guest == guest {
-                format!("two mounts are called `{guest}`")
-            } else {
-                format!("the mounts `{}` and `{guest}` lie one in the other", other.guest)
-            };
-            return Err(reject(&message, "give each mount a guest path of its own, beside the others"));
+        if let Some(message) = before.iter().find_map(|other| other.meets(&guest)) {
+            return Err(reject(&message, BESIDE));
         }
         let quota = (access == Access::Write).then(|| quota.unwrap_or_default());
-        Ok(Self { host, guest, quota, labels, accepts })
+        Ok(Self { ground: Ground::Folder, host, guest, quota, labels, accepts })
     }
 }
 
 /// The mounts of a component, in the order of the manifest. Their guest paths lie beside each other.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Grant {
-    pub(super) mounts: Vec<Granted>,
+    pub(crate) mounts: Vec<Granted>,
 }
 
 impl Grant {
@@ -314,6 +352,7 @@ mod tests {
     fn grant() -> impl Strategy<Value = Grant> {
         proptest::collection::btree_map(guest(), access(), 0..4).prop_map(|mounts| {
             let granted = |(guest, access)| Granted {
+                ground: Ground::Folder,
                 host: PathBuf::from("/srv"),
                 guest,
                 quota: (access == Access::Write).then(Quota::default),

@@ -79,13 +79,18 @@ impl Serialize for Place {
 /// Asks the gate, and does it.
 async fn change<T, R>(
     guard: Guard<'_, Grant>,
+    mount: &Mounted,
     write: Write<T>,
     act: fn(Permit<Write<T>>) -> Result<R, Failed>,
 ) -> Result<R, Failed>
 where
     T: std::fmt::Debug + Serialize + Send + Sync,
 {
-    guard.run(write, async |permit| act(permit)).await
+    let change = guard.run(write, async |permit| {
+        mount.mark();
+        act(permit)
+    });
+    change.await
 }
 
 /// What has two paths needs a permit for each.
@@ -94,13 +99,16 @@ type ActBoth = fn(Permit<Write<Place>>, Permit<Write<Place>>) -> Result<(), Fail
 /// Asks the gate for both ends, and does it.
 async fn change_both(
     guard: Guard<'_, Grant>,
-    from: Write<Place>,
-    to: Write<Place>,
+    mount: &Mounted,
+    [from, to]: [Write<Place>; 2],
     act: ActBoth,
 ) -> Result<(), Failed> {
     let both = guard.run(from, async move |from| {
-        let done = guard.run(to, async move |to| act(from, to)).await;
-        done.map_err(Failed::settled)
+        let change = guard.run(to, async move |to| {
+            mount.mark();
+            act(from, to)
+        });
+        change.await.map_err(Failed::settled)
     });
     both.await
 }
@@ -123,7 +131,17 @@ impl Scope<'_, Filesystem> {
     /// What a handle stands for, while the task has time: a guest that only reads would never come to the timer.
     fn held(&self, descriptor: &Handle<Descriptor>) -> Result<&Descriptor, Failed> {
         self.guard.in_time()?;
-        Ok(self.table.get(descriptor)?)
+        let held = self.table.get(descriptor)?;
+        held.mount().touch();
+        Ok(held)
+    }
+
+    /// Asks the gate under the grant that covers a mount, whichever capability that is of.
+    fn guard_of<'g>(&self, mount: &'g Mounted) -> Guard<'g, Grant>
+    where
+        Self: 'g,
+    {
+        self.guard.under(&mount.grant)
     }
 
     fn folder(&self, descriptor: &Handle<Descriptor>) -> Result<Folder, Failed> {
@@ -136,14 +154,15 @@ impl Scope<'_, Filesystem> {
         descriptor: &Handle<Descriptor>,
         operation: &'static str,
     ) -> Result<Arc<OpenFile>, Failed> {
-        let file = Arc::clone(self.table.get(descriptor)?.file(ErrorCode::BadDescriptor)?);
+        let file = Arc::clone(self.held(descriptor)?.file(ErrorCode::BadDescriptor)?);
+        let guard = self.guard_of(&file.mount);
         if file.mount.writing.is_none() {
             let write = Write::new(operation, &file.mount, file.path.clone(), ());
-            return Err(self.guard.refuse(Code::NotGranted, &write, "the mount is only read").await.into());
+            return Err(guard.refuse(Code::NotGranted, &write, "the mount is only read").await.into());
         }
         if file.writable && !file.is_decided() {
             let write = Write::new(operation, &file.mount, file.path.clone(), ());
-            return Err(self.guard.refuse(Code::Denied, &write, UNDECIDED).await.into());
+            return Err(guard.refuse(Code::Denied, &write, UNDECIDED).await.into());
         }
         if file.writable { Ok(file) } else { Err(Failed::Code(ErrorCode::BadDescriptor)) }
     }
@@ -156,9 +175,10 @@ impl Scope<'_, Filesystem> {
         path: &str,
         act: fn(Permit<Write<Place>>) -> Result<(), Failed>,
     ) -> Result<(), Failed> {
-        let (guard, folder) = (self.guard, self.folder(descriptor)?);
+        let folder = self.folder(descriptor)?;
+        let guard = self.guard_of(&folder.mount);
         let done = match folder.place(path).and_then(|place| Write::at(operation, &place)) {
-            Ok(write) => change(guard, write, act).await,
+            Ok(write) => change(guard, &folder.mount, write, act).await,
             Err(failed) => Err(failed),
         };
         recorded(guard, &folder.mount, done).await
@@ -172,12 +192,12 @@ impl Scope<'_, Filesystem> {
         paths: [&str; 2],
         act: ActBoth,
     ) -> Result<(), Failed> {
-        let guard = self.guard;
         let (old, new) = (self.folder(descriptors[0])?, self.folder(descriptors[1])?);
+        let guard = self.guard_of(&old.mount);
         let write = |folder: &Folder, index: usize| Write::at(operations[index], &folder.place(paths[index])?);
         let done = match (write(&old, 0), write(&new, 1)) {
             (Ok(_), Ok(_)) if !Arc::ptr_eq(&old.mount, &new.mount) => Err(Failed::Code(ErrorCode::CrossDevice)),
-            (Ok(from), Ok(to)) => change_both(guard, from, to, act).await,
+            (Ok(from), Ok(to)) => change_both(guard, &old.mount, [from, to], act).await,
             (Err(failed), _) | (_, Err(failed)) => Err(failed),
         };
         recorded(guard, &old.mount, done).await
@@ -212,8 +232,8 @@ fn opening(path: PathFlags, open: OpenFlags, flags: DescriptorFlags) -> Result<O
 impl preopens::Host for Scope<'_, Filesystem> {
     fn get_directories(&mut self) -> wasmtime::Result<Vec<(Handle<Descriptor>, String)>> {
         let mut directories = Vec::new();
-        for mount in &self.host.mounts {
-            let folder = Folder::of(mount);
+        for mount in self.host.preopens.all() {
+            let folder = Folder::of(&mount);
             let path = folder.path.clone();
             directories.push((self.table.push(Descriptor::Folder(folder))?, path));
         }
@@ -309,7 +329,7 @@ impl types::HostDescriptor for Scope<'_, Filesystem> {
         let file = self.written(&descriptor, "set-size").await?;
         let (mount, path) = (Arc::clone(&file.mount), file.path.clone());
         let write = Write::new("set-size", &mount, path, Resize { file, size });
-        change(self.guard, write, change::set_size).await
+        change(self.guard_of(&mount), &mount, write, change::set_size).await
     }
 
     async fn set_times(
@@ -322,7 +342,7 @@ impl types::HostDescriptor for Scope<'_, Filesystem> {
         let (mount, path) = (Arc::clone(target.mount()), target.path().to_owned());
         let times = change::timestamps(&accessed, &modified)?;
         let write = Write::new("set-times", &mount, path, Stamp { target, follow: false, times });
-        change(self.guard, write, change::set_times).await
+        change(self.guard_of(&mount), &mount, write, change::set_times).await
     }
 
     fn read(&mut self, descriptor: Handle<Descriptor>, length: u64, offset: u64) -> Result<(Vec<u8>, bool), Failed> {
@@ -340,7 +360,7 @@ impl types::HostDescriptor for Scope<'_, Filesystem> {
         };
         let Some((code, why)) = failed.refusal() else { return Err(failed) };
         let write = Write::new("write", &file.mount, file.path.clone(), ());
-        Err(match Failed::from(self.guard.refuse(code, &write, why).await) {
+        Err(match Failed::from(self.guard_of(&file.mount).refuse(code, &write, why).await) {
             trap @ Failed::Trap(_) => trap,
             _ => failed.settled(),
         })
@@ -368,7 +388,7 @@ impl types::HostDescriptor for Scope<'_, Filesystem> {
         let folder = self.folder(&descriptor)?;
         let follow = flags.contains(PathFlags::SYMLINK_FOLLOW);
         let found = folder.place(&path).and_then(|place| place.metadata(follow));
-        recorded(self.guard, &folder.mount, found.map(|metadata| stat(&metadata))).await
+        recorded(self.guard_of(&folder.mount), &folder.mount, found.map(|metadata| stat(&metadata))).await
     }
 
     async fn set_times_at(
@@ -379,13 +399,14 @@ impl types::HostDescriptor for Scope<'_, Filesystem> {
         accessed: NewTimestamp,
         modified: NewTimestamp,
     ) -> Result<(), Failed> {
-        let (guard, folder) = (self.guard, self.folder(&descriptor)?);
+        let folder = self.folder(&descriptor)?;
+        let guard = self.guard_of(&folder.mount);
         let times = change::timestamps(&accessed, &modified)?;
         let follow = flags.contains(PathFlags::SYMLINK_FOLLOW);
         let done = match folder.place(&path).and_then(|place| Ok((place.guest_path()?, place))) {
             Ok((path, target)) => {
                 let write = Write::new("set-times", &folder.mount, path, Stamp { target, follow, times });
-                change(guard, write, change::set_times_at).await
+                change(guard, &folder.mount, write, change::set_times_at).await
             }
             Err(failed) => Err(failed),
         };
@@ -415,12 +436,13 @@ impl types::HostDescriptor for Scope<'_, Filesystem> {
         open_flags: OpenFlags,
         flags: DescriptorFlags,
     ) -> Result<Handle<Descriptor>, Failed> {
-        let (guard, folder) = (self.guard, self.folder(&descriptor)?);
+        let folder = self.folder(&descriptor)?;
+        let guard = self.guard_of(&folder.mount);
         let opening = opening(path_flags, open_flags, flags)?;
         let opened = match folder.place(&path).and_then(|place| Ok((place.guest_path()?, place))) {
             Ok((path, place)) if opening.changes() => {
                 let write = Write::new("open", &folder.mount, path, Open { place, opening });
-                change(guard, write, change::open).await
+                change(guard, &folder.mount, write, change::open).await
             }
             Ok((_, place)) => place.open(opening),
             Err(failed) => Err(failed),
@@ -432,7 +454,7 @@ impl types::HostDescriptor for Scope<'_, Filesystem> {
     async fn readlink_at(&mut self, descriptor: Handle<Descriptor>, path: String) -> Result<String, Failed> {
         let folder = self.folder(&descriptor)?;
         let target = folder.place(&path).and_then(|place| place.read_link());
-        recorded(self.guard, &folder.mount, target).await
+        recorded(self.guard_of(&folder.mount), &folder.mount, target).await
     }
 
     async fn remove_directory_at(&mut self, descriptor: Handle<Descriptor>, path: String) -> Result<(), Failed> {
@@ -451,11 +473,12 @@ impl types::HostDescriptor for Scope<'_, Filesystem> {
     }
 
     async fn symlink_at(&mut self, descriptor: Handle<Descriptor>, target: String, path: String) -> Result<(), Failed> {
-        let (guard, folder) = (self.guard, self.folder(&descriptor)?);
+        let folder = self.folder(&descriptor)?;
+        let guard = self.guard_of(&folder.mount);
         let done = match folder.place(&path).and_then(|place| Ok((place.guest_path()?, place))) {
             Ok((path, place)) => {
                 let write = Write::new("symlink", &folder.mount, path, Symlink { place, target });
-                change(guard, write, change::symlink).await
+                change(guard, &folder.mount, write, change::symlink).await
             }
             Err(failed) => Err(failed),
         };
@@ -467,7 +490,11 @@ impl types::HostDescriptor for Scope<'_, Filesystem> {
     }
 
     fn is_same_object(&mut self, one: Handle<Descriptor>, other: Handle<Descriptor>) -> wasmtime::Result<bool> {
-        let (one, other) = (self.table.get(&one)?.metadata()?, self.table.get(&other)?.metadata()?);
+        let metadata = |held: &Descriptor| {
+            held.mount().touch();
+            held.metadata()
+        };
+        let (one, other) = (metadata(self.table.get(&one)?)?, metadata(self.table.get(&other)?)?);
         Ok(super::quota::Inode::of(&one) == super::quota::Inode::of(&other))
     }
 
@@ -484,7 +511,7 @@ impl types::HostDescriptor for Scope<'_, Filesystem> {
         let folder = self.folder(&descriptor)?;
         let follow = flags.contains(PathFlags::SYMLINK_FOLLOW);
         let hash = folder.place(&path).and_then(|place| place.hash(follow));
-        recorded(self.guard, &folder.mount, hash).await
+        recorded(self.guard_of(&folder.mount), &folder.mount, hash).await
     }
 
     fn drop(&mut self, descriptor: Handle<Descriptor>) -> wasmtime::Result<()> {

@@ -14,10 +14,10 @@ use wasmtime_wasi::p2::{InputStream, OutputStream, Pollable, StreamError, Stream
 use super::change::At;
 use super::descriptor::{OpenFile, READ};
 use super::failure::Failed;
-use super::{Source, Write, types};
+use super::{Source, types};
 use crate::audit::{Entry, Kind, escaped};
 use crate::budget::Budget;
-use crate::gate::{Code, Denied, Effect as _, detail};
+use crate::gate::{Code, Denied, detail};
 
 /// The most bytes that one call writes.
 const WRITE: usize = 64 << 10;
@@ -45,6 +45,7 @@ impl InputStream for Reader {
         let Some(offset) = self.offset else { return Err(StreamError::Closed) };
         let in_time = self.budget.in_time().map_err(Denied::Exhausted);
         in_time.map_err(|denied| StreamError::Trap(wasmtime::Error::new(denied)))?;
+        self.file.mount.touch();
         if size == 0 {
             return Ok(Bytes::new());
         }
@@ -164,7 +165,7 @@ fn refused(file: &OpenFile, code: Code, why: &str) -> Option<StreamError> {
         resource: Source::resource(&file.mount.source).to_string(),
         detail: detail("why", why),
         text: escaped(&file.path),
-        ..gate.entry(Kind::Refusal, actor, Write::<()>::ACTION)
+        ..gate.entry(Kind::Refusal, actor, file.mount.source.ground.write_action())
     };
     gate.note(entry);
     None

@@ -71,7 +71,7 @@ impl Folders for Plain {
         let Mount(source) = permit.redeem();
         let folder = Dir::from_std_file(ambient(&source.host).open(".")?.into_std());
         let meter = (source.access == Access::Write).then(|| Meter::measure(&folder)).transpose()?;
-        Ok(Opened { folder, meter: meter.map(Arc::new) })
+        Ok(Opened { folder, meter: meter.map(Arc::new), gathered: None })
     }
 }
 
@@ -118,7 +118,8 @@ impl World {
 
     pub(crate) fn granted(&self, host: &str, guest: &str, quota: impl Into<Option<Quota>>) -> Granted {
         let (host, guest) = (self.root.path().join(host), guest.parse().unwrap());
-        Granted { host, guest, quota: quota.into(), labels: Labels::default(), accepts: Labels::default() }
+        let (labels, accepts) = (Labels::default(), Labels::default());
+        Granted { ground: Ground::Folder, host, guest, quota: quota.into(), labels, accepts }
     }
 
     /// A store that reads the folder `m`.
@@ -156,7 +157,12 @@ impl World {
     /// Mounts what a grant lists, as the start of a store does.
     fn mount(&self, gate: &Arc<Gate>, grant: &Grant) -> (Arc<Actor>, Result<Mounts, OpenError>) {
         let actor = Arc::new(Actor::new(TaskId::generate(), "desk", "agent", "sha256:0".to_owned(), None));
-        let mounts = block_on(mount_all(Guard::new(gate, &actor, Some(grant), 0), &*self.folders, gate, &actor));
+        let mounted = block_on(mount_all(Guard::new(gate, &actor, Some(grant), 0), &*self.folders, gate, &actor));
+        let mounts = mounted.map(|mounted| {
+            let mounts = Mounts::default();
+            mounts.preopens.add(mounted);
+            mounts
+        });
         (actor, mounts)
     }
 
@@ -292,7 +298,7 @@ impl Store {
     }
 
     pub(crate) fn used(&self) -> Amount {
-        self.mounts.mounts[0].writing.as_ref().unwrap().meter.used()
+        self.mounts.preopens.all()[0].writing.as_ref().unwrap().meter.used()
     }
 
     /// See [`Log::refusals`].

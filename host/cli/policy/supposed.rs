@@ -157,7 +157,7 @@ impl Verdict {
 pub(super) struct Subject<'a> {
     /// Who asks.
     pub(super) component: &'a ComponentSource,
-    /// The capability that it uses.
+    /// The capability whose grant covers it.
     pub(super) row: &'static dyn Registered,
     action: &'static Action,
 }
@@ -176,6 +176,8 @@ impl Supposed {
             let help = suggestion(&self.action, all().map(|(_, action)| action.name), "the actions are");
             unfit("action", format!("there is no action `{}`", self.action), help)
         })?;
+        // Another capability's grant can be the one that covers it.
+        let row = REGISTRY.iter().copied().find(|row| row.covers().contains(&action.name)).unwrap_or(row);
         Ok(Subject { component, row, action })
     }
 

@@ -34,6 +34,10 @@ impl Guest for Probe {
     fn write(path: String, text: String) -> Result<(), String> {
         std::fs::write(path, text).map_err(|error| error.to_string())
     }
+    fn write_and_remove(path: String, text: String, label: String) -> Result<(), String> {
+        Self::write(path, text)?;
+        Self::remove(label)
+    }
     fn print(text: String) {
         println!("{text}");
     }

@@ -146,7 +146,7 @@ impl<'a, W: Web> Service<'a, W> {
     fn ask<T: DeserializeOwned>(&self, method: Method, path: &str, body: Vec<u8>) -> Result<T, Error> {
         let mut url = self.base.clone();
         url.set_path(path);
-        let request = Request { method, url, body, accept: "application/json", largest: LARGEST };
+        let request = Request { method, url, body, accept: "application/json", headers: &[], largest: LARGEST };
         let response = self.web.send(&request).map_err(told)?;
         let unreadable = |error: serde_json::Error| Error::Service(format!("its answer cannot be read: {error}"));
         if matches!(response.status, 200 | 201) {

@@ -55,8 +55,14 @@ pub enum Error {
 pub fn read(web: &impl Web, url: &str) -> Result<Page, Error> {
     let mut url = address(Url::parse(url).map_err(|error| error.to_string())).map_err(Error::BadUrl)?;
     for _ in 0..=REDIRECTS {
-        let request =
-            Request { method: Method::Get, url: url.clone(), body: Vec::new(), accept: ACCEPT, largest: LARGEST };
+        let request = Request {
+            method: Method::Get,
+            url: url.clone(),
+            body: Vec::new(),
+            accept: ACCEPT,
+            headers: &[],
+            largest: LARGEST,
+        };
         let response = web.send(&request).map_err(|error| told(error, &url))?;
         match (response.status, &response.location) {
             (301 | 302 | 303 | 307 | 308, Some(location)) => {
