@@ -44,16 +44,8 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 8] = [
-        Self::Start,
-        Self::Intent,
-        Self::Outcome,
-        Self::Refusal,
-        Self::Ask,
-        Self::Answer,
-        Self::End,
-        Self::Operator,
-    ];
+    pub const ALL: [Self; 8] =
+        [Self::Start, Self::Intent, Self::Outcome, Self::Refusal, Self::Ask, Self::Answer, Self::End, Self::Operator];
 
     /// The word that is stored.
     pub fn as_str(self) -> &'static str {

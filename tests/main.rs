@@ -14,6 +14,7 @@
     reason = "tests are not the product"
 )]
 
+mod secrets;
 mod support;
 mod wire;
 

@@ -1,6 +1,6 @@
 //! A home, a bundle and its policy in a temporary folder, and the `ambit` program run on them.
 
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -56,6 +56,7 @@ impl Scene {
              label = {{ remove = [\"confidential\", \"pii\"] }}\n\
              env = {{ names = [\"MODE\", \"AMBIT_TEST_VARIABLE\"], arguments = true }}\n\
              workspace = {{ guest = \"/workspace\" }}\n\
+             secrets = {{ reveal = [\"signing-key\", \"foreign\", \"attached\", \"nothing\"] }}\n\
              filesystem = {{ mounts = [{{ guest = \"/data\", access = \"write\" }}, {{ guest = \"/more\", access = \"write\" }}] }}\n",
             names.join(", ")
         );
@@ -148,6 +149,14 @@ impl Scene {
         let answer = Answer::of(self.command(arguments).envs(variables.iter().copied()).output().unwrap());
         keep_compiled(&self.path("home"));
         answer
+    }
+
+    /// Sets a secret of the home.
+    pub(crate) fn set_secret(&self, name: &str, value: &str) {
+        let mut command = self.command(&["secret", "set", name]);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(value.as_bytes()).unwrap();
+        assert!(child.wait().unwrap().success());
     }
 
     /// The program in the scene's folder, to be run.

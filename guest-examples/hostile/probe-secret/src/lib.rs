@@ -62,28 +62,25 @@ impl Guest for Probe {
     fn write(name: String, path: String) -> Result<(), String> {
         std::fs::write(path, value(&name)?).map_err(|error| error.to_string())
     }
-    fn fail(text: String) -> Result<String, String> {
-        Err(text)
+    fn fail(parts: Vec<String>) -> Result<String, String> {
+        Err(parts.concat())
     }
     #[expect(clippy::panic, reason = "that is what it is for")]
-    fn panics(text: String) -> String {
-        panic!("{text}");
+    fn panics(parts: Vec<String>) -> String {
+        panic!("{}", parts.concat());
     }
-    fn say(text: String, piece: u32) {
+    fn say(parts: Vec<String>) {
         let mut out = std::io::stdout();
-        for piece in text.as_bytes().chunks(piece.max(1) as usize) {
-            let _ = out.write_all(piece).and_then(|()| out.flush());
+        for part in parts {
+            let _ = out.write_all(part.as_bytes()).and_then(|()| out.flush());
         }
         println!();
     }
-    fn note(text: String, path: String, piece: u32) -> Result<(), String> {
+    fn note(parts: Vec<String>, path: String) -> Result<(), String> {
         let mut file = std::fs::File::create(path).map_err(|error| error.to_string())?;
-        for piece in text.as_bytes().chunks(piece.max(1) as usize) {
-            file.write_all(piece).map_err(|error| error.to_string())?;
-        }
-        Ok(())
+        parts.iter().try_for_each(|part| file.write_all(part.as_bytes())).map_err(|error| error.to_string())
     }
-    fn echo(text: String) -> String {
-        text
+    fn join(parts: Vec<String>) -> String {
+        parts.concat()
     }
 }
