@@ -38,12 +38,22 @@ pub enum Kind {
     Answer,
     /// A task ends.
     End,
+    /// The operator changed something that tasks depend on: a secret, a key.
+    Operator,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 7] =
-        [Self::Start, Self::Intent, Self::Outcome, Self::Refusal, Self::Ask, Self::Answer, Self::End];
+    pub const ALL: [Self; 8] = [
+        Self::Start,
+        Self::Intent,
+        Self::Outcome,
+        Self::Refusal,
+        Self::Ask,
+        Self::Answer,
+        Self::End,
+        Self::Operator,
+    ];
 
     /// The word that is stored.
     pub fn as_str(self) -> &'static str {
@@ -55,6 +65,7 @@ impl Kind {
             Self::Ask => "ask",
             Self::Answer => "answer",
             Self::End => "end",
+            Self::Operator => "operator",
         }
     }
 }

@@ -23,6 +23,7 @@ mod load;
 mod output;
 mod policy;
 mod run;
+mod secret;
 mod task;
 
 use std::ffi::OsString;
@@ -77,6 +78,9 @@ enum Verb {
     /// List, show and answer what tasks ask people for
     #[command(subcommand)]
     Approvals(approvals::Verb),
+    /// Set, list and remove the secrets that the host attaches to requests
+    #[command(subcommand)]
+    Secret(secret::Verb),
     /// Print what rules can speak of, test rules, or explain one decision
     #[command(subcommand)]
     Policy(policy::Verb),
@@ -201,6 +205,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::Call(arguments) => call::call(&context, arguments),
         Verb::Task(verb) => task::task(&context, &verb),
         Verb::Approvals(verb) => approvals::approvals(&context, &verb),
+        Verb::Secret(verb) => secret::secret(&context, verb),
         Verb::Policy(verb) => policy::policy(&context, &verb),
         Verb::Audit(verb) => audit::audit(&context, &verb),
         Verb::Completions { shell } => completions(shell),

@@ -11,6 +11,8 @@ pub mod folder;
 pub mod http;
 pub mod keep;
 pub mod ledger;
+pub mod sealing;
+pub mod secrets;
 pub mod tasks;
 pub mod values;
 pub mod variables;

@@ -29,6 +29,8 @@ use crate::edge::folder::HostFolders;
 use crate::edge::http::Web;
 use crate::edge::keep::Destination;
 use crate::edge::ledger::AuditLog;
+use crate::edge::sealing::Sealing;
+use crate::edge::secrets::Secrets;
 use crate::edge::tasks::{Ended, Started, TaskList};
 use crate::edge::values::Values;
 use crate::edge::variables::HostVariables;
@@ -54,6 +56,8 @@ pub struct Host {
     folders: HostFolders,
     workspaces: Workspaces,
     web: Arc<dyn Sender>,
+    /// Its secrets.
+    pub secrets: Secrets,
     /// The people whom its configuration names.
     pub people: People,
     point: Option<Arc<dyn Point>>,
@@ -214,10 +218,12 @@ impl Host {
     /// When the home or the engine cannot be opened.
     pub fn open(home: Option<&Path>, compiler: &Path) -> Result<Self, FrontError> {
         crate::config::raise_open_files();
-        let home = Home::open(home)?;
+        let home = Arc::new(Home::open(home)?);
         let database = Database::open(&home)?;
         let settings = Settings::open(&home)?;
+        let sealing = Arc::new(Sealing::new(&home, &settings.store.key, settings.store.before.as_ref()));
         Ok(Self {
+            secrets: Secrets::new(Arc::clone(&database), sealing, settings.secrets),
             engine: Engine::new(&home, compiler)?,
             outside_store: Arc::new(Values(Arc::clone(&database))),
             folders: HostFolders::outside_of(home.path()),
@@ -297,7 +303,7 @@ impl Host {
                     variables: Arc::new(HostVariables),
                     log: Arc::clone(&audience.log),
                     web: Arc::clone(&self.web),
-                    broker: Arc::new(crate::capability::secrets::Without),
+                    broker: Arc::new(self.secrets.clone()),
                 };
                 let session = Session::new(plan, Arc::clone(&gate), seeds, outside);
                 let end = carry_out(&session, &work, &gate, &actor, &mut tank, cancelled).await;

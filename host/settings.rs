@@ -1,11 +1,13 @@
 //! The host's own configuration: `config.toml` in the home folder.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::config::Home;
 use crate::manifest::{Fields, ManifestError, Source};
 use crate::people::People;
 use crate::policy::point::Setting;
+use crate::secret::{SecretName, SecretSetting, SourceSetting, StoreSetting};
 
 /// The file in the home folder.
 pub use crate::people::CONFIG_FILE;
@@ -17,6 +19,10 @@ pub struct Settings {
     pub people: People,
     /// `[decision-point]`: who else decides.
     pub point: Option<Setting>,
+    /// `[secret-store]`: what secrets are sealed under.
+    pub store: StoreSetting,
+    /// `[secrets.NAME]`: where values come from that the home does not hold.
+    pub secrets: BTreeMap<SecretName, SourceSetting>,
 }
 
 impl Settings {
@@ -33,20 +39,25 @@ impl Settings {
         if let Some(ca) = settings.point.as_mut().and_then(|point| point.ca.as_mut()) {
             *ca = home.path().join(&*ca);
         }
+        settings.secrets.values_mut().for_each(|source| source.locate(home.path()));
         Ok(settings)
     }
 
     fn of(source: &Source) -> Result<Self, ManifestError> {
-        let mut fields = Fields::of_document(source, &["people", "decision-point"])?;
+        let mut fields = Fields::of_document(source, &["people", "decision-point", "secret-store", "secrets"])?;
         let people = fields.take("people").map(|(_, table)| People::of(source, table)).transpose()?;
         let point = fields.read("decision-point")?.map(toml::Spanned::into_inner);
-        Ok(Self { people: people.unwrap_or_default(), point })
+        let store = fields.read("secret-store")?.map(toml::Spanned::into_inner).unwrap_or_default();
+        let secrets = fields.read::<BTreeMap<SecretName, SecretSetting>>("secrets")?.map(toml::Spanned::into_inner);
+        let secrets = secrets.unwrap_or_default().into_iter().map(|(name, setting)| (name, setting.source)).collect();
+        Ok(Self { people: people.unwrap_or_default(), point, store, secrets })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::secret::KeySetting;
 
     fn settings(text: &str) -> Result<Settings, ManifestError> {
         Settings::of(&Source::new(CONFIG_FILE, text))
@@ -72,6 +83,33 @@ mod tests {
             "timeout = \"1s\"",
         ] {
             assert!(settings(&format!("[decision-point]\n{odd}\n")).is_err(), "{odd}");
+        }
+    }
+
+    #[test]
+    fn sources_of_secrets_are_read_strictly() {
+        let read = settings(
+            "[secret-store]\nkey = { systemd = \"ambit-key\" }\nbefore = \"file\"\n
+             [secrets.billing]\nsource = { environment = \"BILLING\" }\n
+             [secrets.signing]\nsource = { file = \"signing\" }\n
+             [secrets.api]\nsource = { vault = { address = \"https://vault.example.net\", path = \"a/b\", field = \"token\", auth = { token-file = \"t\" } } }",
+        );
+        let read = read.unwrap();
+        assert_eq!(
+            (read.store.key, read.store.before),
+            (KeySetting::Systemd("ambit-key".to_owned()), Some(KeySetting::File))
+        );
+        assert_eq!(read.secrets.len(), 3);
+        for odd in [
+            "[secret-store]\nkey = \"none\"",
+            "[secret-store]\nkeys = \"file\"",
+            "[secrets.a]",
+            "[secrets.A]\nsource = { file = \"x\" }",
+            "[secrets.a]\nsource = { file = \"x\", environment = \"Y\" }",
+            "[secrets.a]\nsource = { vault = { address = \"https://v\", path = \"a\", field = \"f\", kv = 3, auth = { token-file = \"t\" } } }",
+            "[secrets.a]\nsource = { vault = { address = \"https://v\", path = \"a\", field = \"f\" } }",
+        ] {
+            assert!(settings(odd).is_err(), "{odd}");
         }
     }
 

@@ -216,8 +216,10 @@ impl secrets::Host for Scope<'_, Secrets> {
 }
 
 /// A broker that has no secrets.
-pub struct Without;
+#[cfg(test)]
+pub(crate) struct Without;
 
+#[cfg(test)]
 impl Broker for Without {
     fn lend(&self, _permit: Permit<Lease>) -> Answer {
         Box::pin(async { Err(Unlent("there are no secrets".to_owned())) })
