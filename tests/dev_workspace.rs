@@ -131,7 +131,6 @@ fn task() -> Value {
 }
 
 #[test]
-#[ignore = "needs `ambit secret`"]
 fn a_change_becomes_a_branch_that_git_takes_for_its_own() {
     let development = Development::new();
     development.set_secret("repository-token", TOKEN);
@@ -177,7 +176,6 @@ fn nothing_is_asked_of_the_host_without_the_credential() {
 }
 
 #[test]
-#[ignore = "needs `ambit secret`"]
 fn a_credential_that_is_not_admitted_opens_nothing() {
     let development = Development::new();
     development.set_secret("repository-token", "tok-of-somebody-else-0815");
@@ -188,7 +186,6 @@ fn a_credential_that_is_not_admitted_opens_nothing() {
 }
 
 #[test]
-#[ignore = "needs `ambit secret`"]
 fn the_branch_that_everybody_builds_from_is_never_pushed() {
     let development = Development::new();
     development.set_secret("repository-token", TOKEN);
@@ -202,7 +199,6 @@ fn the_branch_that_everybody_builds_from_is_never_pushed() {
 }
 
 #[test]
-#[ignore = "needs `ambit secret`"]
 fn productions_token_is_lent_when_a_person_says_yes_and_to_that_task_alone() {
     let development = Development::new();
     development.set_secret("production-token", TOKEN);
@@ -234,7 +230,6 @@ fn productions_token_is_lent_when_a_person_says_yes_and_to_that_task_alone() {
 }
 
 #[test]
-#[ignore = "needs `ambit secret`"]
 fn a_twin_that_hoards_gets_nothing_and_leaves_nothing() {
     let development = Development::new();
     development.set_secret("repository-token", TOKEN);
