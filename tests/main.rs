@@ -24,6 +24,7 @@ mod browse;
 mod command_line;
 mod compute;
 mod decision_point;
+mod dev_workspace;
 mod files;
 mod foreign;
 mod gate;

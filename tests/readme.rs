@@ -73,6 +73,8 @@ fn the_shipped_grants_fit_the_shipped_bundles() {
         ("researcher-leak", 0),
         ("support-desk", 0),
         ("support-desk-twisted", 0),
+        ("dev-workspace", 0),
+        ("dev-workspace-hoarder", 0),
     ] {
         let output = Command::new(env!("CARGO_BIN_EXE_ambit"))
             .args(["check", &format!("guest-examples/bundles/{bundle}"), "--policy", &format!("policies/{bundle}")])

@@ -1,5 +1,5 @@
 //! The main job from nothing to a verified audit log, from a folder and from pages, and what three hostile twins of it get:
-//! nothing; and a support desk that asks a person, with a twin of its own.
+//! nothing; a support desk that asks a person, and a developer with a credential for minutes, each with a twin of its own.
 //!
 //! Every command is shown as it is run, so that it can be copied. What must come of each is checked here, and not by
 //! asking the twin alone: none of the secrets that were planted for it may stand in what it returns.
@@ -7,6 +7,7 @@
 mod desk;
 mod pages;
 mod plant;
+mod workspace;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -79,6 +80,8 @@ pub(crate) fn run(steps: &mut Steps, workspace: &Workspace) -> Result<(), Failur
     steps
         .step("a support desk gives back a little by itself, and more when a person says yes", || desk::serve(&demo))?;
     steps.step("a twin that obeys whatever it reads gets no further", || desk::obey(&demo))?;
+    steps.step("a developer pushes a change from a workspace that is gone afterwards", || workspace::develop(&demo))?;
+    steps.step("a twin that is after its credentials is not admitted anywhere", || workspace::hoard(&demo))?;
     steps.step("the audit log holds it all, unbroken", || steps::run(demo.ambit().args(["audit", "verify"])))
 }
 

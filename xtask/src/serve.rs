@@ -50,7 +50,7 @@ impl Options {
                 ["--repositories", folder] => options.repositories = Some(PathBuf::from(folder)),
                 ["--repository-port", port] => options.repository_port = port.parse().ok()?,
                 ["--repository-keys", file] => options.keys = Some(PathBuf::from(file)),
-                ["--trust-domain", name] => options.trust_domain = (*name).to_owned(),
+                ["--trust-domain", name] => (*name).clone_into(&mut options.trust_domain),
                 ["--repository-token", file] => options.token = Some(PathBuf::from(file)),
                 _ => return None,
             }

@@ -121,11 +121,9 @@ fn make(folder: &Path, files: &[(String, String)]) -> Result<(), Error> {
     }
     let error = |source| Error::Git { path: folder.to_path_buf(), source };
     run(git().args(["init", "--quiet", "--bare", "--initial-branch", "main"]).arg(folder), b"").map_err(error)?;
-    let mut import =
-        "commit refs/heads/main\ncommitter House <house@localhost> 1700000000 +0000\ndata 5\nBegin\n".to_owned();
-    for (path, text) in files {
-        import.push_str(&format!("M 100644 inline {path}\ndata {}\n{text}\n", text.len()));
-    }
+    let head = "commit refs/heads/main\ncommitter House <house@localhost> 1700000000 +0000\ndata 5\nBegin\n";
+    let file = |(path, text): &(String, String)| format!("M 100644 inline {path}\ndata {}\n{text}\n", text.len());
+    let import = std::iter::once(head.to_owned()).chain(files.iter().map(file)).collect::<String>();
     run(git().arg("-C").arg(folder).args(["fast-import", "--quiet"]), import.as_bytes()).map_err(error)?;
     Ok(())
 }

@@ -24,7 +24,7 @@ pub fn repository(name: &str) -> Result<&str, Error> {
 ///
 /// It is none.
 pub fn branch(name: &str) -> Result<&str, Error> {
-    let locked = name.split('/').any(|part| part.ends_with(".lock"));
+    let locked = name.split('/').any(|part| part.strip_suffix(".lock").is_some());
     if fits(name) && !locked {
         Ok(name)
     } else {

@@ -145,7 +145,9 @@ pub fn id(kind: Kind, bytes: &[u8]) -> Result<Id, Error> {
 pub(crate) fn digest(parts: &[&[u8]]) -> Result<Id, Error> {
     use sha1_checked::Digest as _;
     let mut hash = Sha1::new();
-    parts.iter().for_each(|part| hash.update(part));
+    for part in parts {
+        hash.update(part);
+    }
     let result = hash.try_finalize();
     if result.has_collision() {
         return Err(broken("an object was made to have another one's name"));
