@@ -28,6 +28,7 @@ pub mod engine;
 pub mod front;
 pub mod gate;
 pub mod grant;
+pub mod identity;
 pub mod label;
 pub mod leak;
 pub mod manifest;

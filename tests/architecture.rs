@@ -58,7 +58,7 @@ fn every_module_uses_only_what_stands_below_it() {
         &["manifest"],
         &["bundle"],
         &["grant", "task", "tool"],
-        &["audit", "budget", "leak", "recorder"],
+        &["audit", "budget", "identity", "leak", "recorder"],
         &["policy"],
         &["approval", "people"],
         &["settings"],
