@@ -11,6 +11,7 @@ pub mod clock;
 pub mod env;
 pub mod filesystem;
 pub mod http;
+pub mod identity;
 pub mod label;
 pub mod powerless;
 pub mod random;
@@ -56,6 +57,7 @@ pub static REGISTRY: &[&dyn Registered] = &[
     &Row::<label::Label>::NEW,
     &Row::<tools::Tools>::NEW,
     &Row::<secrets::Secrets>::NEW,
+    &Row::<identity::Identity>::NEW,
 ];
 
 /// The registry as the vocabulary of manifests.
@@ -216,6 +218,8 @@ pub struct Ports {
     pub web: Arc<dyn http::Sender>,
     /// Has the secrets.
     pub broker: Arc<dyn secrets::Broker>,
+    /// Mints tokens.
+    pub minter: Arc<dyn identity::Minter>,
     /// Runs tools.
     pub spawn: Arc<dyn tools::Spawn>,
 }

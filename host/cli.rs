@@ -18,6 +18,7 @@ mod ask;
 mod audit;
 mod call;
 mod check;
+mod identity;
 mod inspect;
 mod load;
 mod output;
@@ -81,6 +82,9 @@ enum Verb {
     /// Set, list and remove the secrets that the host attaches to requests
     #[command(subcommand)]
     Secret(secret::Verb),
+    /// Print the keys that tasks' tokens are verified with, rotate them, or verify a token
+    #[command(subcommand)]
+    Identity(identity::Verb),
     /// Print what rules can speak of, test rules, or explain one decision
     #[command(subcommand)]
     Policy(policy::Verb),
@@ -206,6 +210,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::Task(verb) => task::task(&context, &verb),
         Verb::Approvals(verb) => approvals::approvals(&context, &verb),
         Verb::Secret(verb) => secret::secret(&context, verb),
+        Verb::Identity(verb) => identity::identity(&context, verb),
         Verb::Policy(verb) => policy::policy(&context, &verb),
         Verb::Audit(verb) => audit::audit(&context, &verb),
         Verb::Completions { shell } => completions(shell),

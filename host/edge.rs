@@ -9,6 +9,7 @@ pub mod database;
 pub mod decision_point;
 pub mod folder;
 pub mod http;
+pub mod identities;
 pub mod keep;
 pub mod ledger;
 pub mod sealing;

@@ -27,6 +27,7 @@ use crate::edge::database::{Database, DatabaseError};
 use crate::edge::decision_point::DecisionPoint;
 use crate::edge::folder::HostFolders;
 use crate::edge::http::Web;
+use crate::edge::identities::Identities;
 use crate::edge::keep::Destination;
 use crate::edge::ledger::AuditLog;
 use crate::edge::sealing::Sealing;
@@ -58,6 +59,8 @@ pub struct Host {
     web: Arc<dyn Sender>,
     /// Its secrets.
     pub secrets: Secrets,
+    /// Its keys, and what they sign.
+    pub identities: Identities,
     /// The people whom its configuration names.
     pub people: People,
     point: Option<Arc<dyn Point>>,
@@ -223,7 +226,8 @@ impl Host {
         let settings = Settings::open(&home)?;
         let sealing = Arc::new(Sealing::new(&home, &settings.store.key, settings.store.before.as_ref()));
         Ok(Self {
-            secrets: Secrets::new(Arc::clone(&database), sealing, settings.secrets),
+            secrets: Secrets::new(Arc::clone(&database), Arc::clone(&sealing), settings.secrets),
+            identities: Identities::new(Arc::clone(&database), sealing, settings.identity),
             engine: Engine::new(&home, compiler)?,
             outside_store: Arc::new(Values(Arc::clone(&database))),
             folders: HostFolders::outside_of(home.path()),
@@ -304,6 +308,7 @@ impl Host {
                     log: Arc::clone(&audience.log),
                     web: Arc::clone(&self.web),
                     broker: Arc::new(self.secrets.clone()),
+                    minter: Arc::new(self.identities.clone()),
                 };
                 let session = Session::new(plan, Arc::clone(&gate), seeds, outside);
                 let end = carry_out(&session, &work, &gate, &actor, &mut tank, cancelled).await;

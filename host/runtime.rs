@@ -19,7 +19,9 @@ use wasmtime_wasi::I32Exit;
 use crate::budget::{Exhausted, Limit};
 use crate::capability::tools::typed::BrokenTool;
 use crate::capability::tools::{Answer, Call, CallError, Fuel, Spawn, types};
-use crate::capability::{OpenError, Ports, Setting, Shared, TaskState, env, filesystem, http, secrets, state, stdio};
+use crate::capability::{
+    OpenError, Ports, Setting, Shared, TaskState, env, filesystem, http, identity, secrets, state, stdio,
+};
 use crate::engine::{Limiter, YIELD_INTERVAL};
 use crate::gate::{Actor, Denied, Gate, Permit, Refusal};
 use crate::task::{Seeds, TaskId};
@@ -43,6 +45,8 @@ pub struct Outside {
     pub web: Arc<dyn http::Sender>,
     /// Has the secrets.
     pub broker: Arc<dyn secrets::Broker>,
+    /// Mints tokens.
+    pub minter: Arc<dyn identity::Minter>,
 }
 
 /// A task that runs.
@@ -164,8 +168,8 @@ impl Session {
     ) -> Result<(Running<'f>, Instance), Broken> {
         let carried = CarriedBack { actor: Arc::clone(actor), caller: caller.cloned() };
         let spawn = self.itself.upgrade().ok_or_else(|| Broken::Unavailable("the task has ended".to_owned()))?;
-        let Outside { store, folders, workspace, variables, log, web, broker } = self.outside.clone();
-        let ports = Ports { store, folders, workspace, variables, log, web, broker, spawn };
+        let Outside { store, folders, workspace, variables, log, web, broker, minter } = self.outside.clone();
+        let ports = Ports { store, folders, workspace, variables, log, web, broker, minter, spawn };
         let (bundle, seeds, gate) = (self.plan.bundle.as_str(), &self.seeds, &self.gate);
         let (shared, together) = (&self.shared, Shared::default());
         let setting = Setting { ports: &ports, bundle, seeds, gate, actor, shared, store: &together };

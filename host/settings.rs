@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::config::Home;
+use crate::identity;
 use crate::manifest::{Fields, ManifestError, Source};
 use crate::people::People;
 use crate::policy::point::Setting;
@@ -23,6 +24,8 @@ pub struct Settings {
     pub store: StoreSetting,
     /// `[secrets.NAME]`: where values come from that the home does not hold.
     pub secrets: BTreeMap<SecretName, SourceSetting>,
+    /// `[identity]`: as whom tasks present themselves.
+    pub identity: identity::Setting,
 }
 
 impl Settings {
@@ -44,13 +47,15 @@ impl Settings {
     }
 
     fn of(source: &Source) -> Result<Self, ManifestError> {
-        let mut fields = Fields::of_document(source, &["people", "decision-point", "secret-store", "secrets"])?;
+        let mut fields =
+            Fields::of_document(source, &["people", "decision-point", "secret-store", "secrets", "identity"])?;
         let people = fields.take("people").map(|(_, table)| People::of(source, table)).transpose()?;
         let point = fields.read("decision-point")?.map(toml::Spanned::into_inner);
         let store = fields.read("secret-store")?.map(toml::Spanned::into_inner).unwrap_or_default();
         let secrets = fields.read::<BTreeMap<SecretName, SecretSetting>>("secrets")?.map(toml::Spanned::into_inner);
         let secrets = secrets.unwrap_or_default().into_iter().map(|(name, setting)| (name, setting.source)).collect();
-        Ok(Self { people: people.unwrap_or_default(), point, store, secrets })
+        let identity = fields.read("identity")?.map(toml::Spanned::into_inner).unwrap_or_default();
+        Ok(Self { people: people.unwrap_or_default(), point, store, secrets, identity })
     }
 }
 

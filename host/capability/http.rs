@@ -42,9 +42,9 @@ use serde::{Serialize, Serializer};
 use wasmtime::component::Linker;
 use wasmtime_wasi_http::{Error, WasiBody};
 
-use self::exchange::Lending;
 use self::target::Target as Place;
 use self::traffic::Spent;
+use super::secrets::lease::Lending;
 use super::{Capability, Compared, OpenError, Ports, Setting, Target, TaskState};
 use crate::address::{Reach, Unreachable};
 use crate::gate::{Denied, Durability, Effect, Failure, Guard, Outcome, Permit};
@@ -52,7 +52,7 @@ use crate::label::Labels;
 use crate::policy::schema::Action;
 use crate::policy::{Attribute, Resource};
 
-pub use self::credential::{Attached, Credential, Lease, Manner, What};
+pub use self::credential::{Attached, Credential, Lease, Manner, Ticket, What};
 pub use self::grant::{Bounds, Grant, Request as Asked, Rule};
 pub use self::headers::Headers;
 pub use self::interface::Opened;
@@ -388,7 +388,7 @@ impl Capability for Http {
         resource: "Host",
         context: "scheme: String, port: Long, method: String, path: String, query: String, bytes: Long, stream: Bool, redirects: Long",
     }];
-    const COVERS: &'static [&'static str] = &[Lease::ACTION];
+    const COVERS: &'static [&'static str] = &[Lease::ACTION, Ticket::ACTION];
     const INTERFACES: &'static [&'static str] = &["wasi:http/types", "wasi:http/outgoing-handler"];
     type Grant = Grant;
     type Request = Asked;
@@ -424,6 +424,10 @@ impl Capability for Http {
             let lease = grant.leases().find(|lease| lease.secret.as_str() == resource)?;
             return Target::of(&lease, grant);
         }
+        if action == Ticket::ACTION {
+            let ticket = grant.tickets().find(|ticket| ticket.audience == resource)?;
+            return Target::of(&ticket, grant);
+        }
         let Some((method, url)) = resource.split_once(' ') else {
             let rule = grant.rules.iter().find(|rule| rule.hosts.iter().any(|host| host == resource))?;
             return Some(Target { resource: host(resource), accepts: Some(rule.accepted()) });
@@ -437,8 +441,9 @@ impl Capability for Http {
     }
 
     async fn open(_guard: Guard<'_, Grant>, setting: &Setting<'_>) -> Result<Opened, OpenError> {
-        let Ports { web, broker, .. } = setting.ports;
-        let lending = Lending { broker: Arc::clone(broker), leases: setting.shared.of() };
+        let Ports { web, broker, minter, .. } = setting.ports;
+        let (broker, minter) = (Arc::clone(broker), Arc::clone(minter));
+        let lending = Lending { broker, minter, leases: setting.shared.of() };
         Ok(Opened::new(Arc::clone(web), setting.shared.of(), lending))
     }
 

@@ -233,3 +233,18 @@ impl Broker for Without {
         Err(Unlent("there are no secrets".to_owned()))
     }
 }
+
+#[cfg(test)]
+impl super::identity::Minter for Without {
+    fn id(&self, _subject: &crate::identity::Subject) -> Option<String> {
+        None
+    }
+
+    fn token(&self, _permit: Permit<super::identity::Token>) -> Answer {
+        Box::pin(async { Err(Unlent("there are no tokens".to_owned())) })
+    }
+
+    fn attach(&self, _permit: Permit<super::http::Ticket>) -> Answer {
+        Box::pin(async { Err(Unlent("there are no tokens".to_owned())) })
+    }
+}

@@ -121,6 +121,25 @@ impl Broken {
     }
 }
 
+/// The record of what the operator did.
+pub(crate) fn by_operator(action: &str, resource: &str, by: &str) -> Entry {
+    Entry {
+        kind: Kind::Operator,
+        at: u64::try_from(crate::config::wall_clock().as_millis()).unwrap_or(u64::MAX),
+        task: String::new(),
+        component: String::new(),
+        effect: 0,
+        import: 0,
+        action: action.to_owned(),
+        resource: resource.to_owned(),
+        arguments: String::new(),
+        code: "done".to_owned(),
+        rules: Vec::new(),
+        detail: crate::gate::detail("by", by),
+        text: String::new(),
+    }
+}
+
 /// Appends a record to the chain, inside a transaction, and gives its number.
 pub(crate) fn append(transaction: &Transaction<'_>, entry: &Entry) -> Result<u64, DatabaseError> {
     let head = transaction

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::{Actor, Gate, Guard};
 use crate::audit::Entry;
+use crate::identity::Subject;
 use crate::leak::{Found, Leaks, named};
 
 impl Gate {
@@ -50,6 +51,21 @@ impl<G> Guard<'_, G> {
     /// What it holds, in a sentence.
     pub fn free_of_loans<'b>(&self, parts: impl Iterator<Item = Cow<'b, [u8]>>) -> Result<(), String> {
         self.gate.free_of_loans(self.actor, parts)
+    }
+
+    /// Who asks, as a token says it.
+    pub fn subject(&self) -> Subject {
+        let (principal, rules) = (&self.actor.principal, &self.gate.rules);
+        Subject {
+            task: principal.task.clone(),
+            bundle: principal.bundle.clone(),
+            component: principal.component.clone(),
+            digest: principal.digest.clone(),
+            grant: rules.grant().to_string(),
+            policy: rules.policy().map(|policy| policy.digest().to_string()).unwrap_or_default(),
+            user: principal.user.as_ref().map(|user| user.name.clone()),
+            left: self.gate.budget.time_left(),
+        }
     }
 
     /// What the task was lent.

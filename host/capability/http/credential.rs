@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 
 use super::{Grant, headers};
 use crate::gate::{Durability, Effect};
+use crate::identity::Subject;
 use crate::manifest::{HumanDuration, reject};
 use crate::policy::{Attribute, Resource};
 use crate::secret::{Secret, SecretName};
@@ -241,5 +242,41 @@ impl Effect for Lease {
 
     fn covered(&self, grant: &Grant) -> bool {
         self.credential.what == What::Secret(self.secret.clone()) && grant.attaches(&self.credential, &self.place)
+    }
+}
+
+/// A token of the task's identity is attached to its requests to one place.
+#[derive(Clone, Debug, Serialize)]
+pub struct Ticket {
+    /// For whom it is.
+    pub audience: String,
+    /// Where it goes.
+    pub place: String,
+    /// The host there.
+    pub host: String,
+    /// For how long, in seconds, if nobody says otherwise.
+    pub seconds: u64,
+    /// As the rule writes it.
+    pub credential: Credential,
+    /// Who the token is about.
+    #[serde(skip)]
+    pub subject: Option<Subject>,
+}
+
+impl Effect for Ticket {
+    type Grant = Grant;
+    const ACTION: &'static str = "identity.token";
+    const DURABILITY: Durability = Durability::Outside;
+
+    fn resource(&self) -> Resource {
+        Resource::new("Audience", self.audience.clone())
+    }
+
+    fn context(&self) -> Vec<(&'static str, Attribute)> {
+        vec![("host", Attribute::String(self.host.clone())), ("seconds", Attribute::count(self.seconds))]
+    }
+
+    fn covered(&self, grant: &Grant) -> bool {
+        self.credential.what == What::Token(self.audience.clone()) && grant.attaches(&self.credential, &self.place)
     }
 }

@@ -19,10 +19,9 @@ use super::headers::{self, Headers};
 use super::outflow::{Cut, Watched};
 use super::target::{BadTarget, Target};
 use super::traffic::{Account, Amount, Traffic};
-use super::{Arrived, Attached, Failed, Http, Outgoing, Payload, Request, Sender, Unsendable};
+use super::{Arrived, Attached, Failed, Http, Outgoing, Payload, Request, Sender, Unsendable, What};
 use crate::capability::Guarded;
-use crate::capability::secrets::Broker;
-use crate::capability::secrets::lease::Leases;
+use crate::capability::secrets::lease::Lending;
 use crate::gate::{Code, Denied, Guard, Notes, Permit, cleared};
 use crate::label::Labels;
 use crate::leak::Found;
@@ -63,13 +62,6 @@ pub(super) struct Exchange {
     pub(super) lending: Lending,
     /// How many run at once.
     pub(super) slots: Arc<Semaphore>,
-}
-
-/// Where credentials come from.
-#[derive(Clone)]
-pub(super) struct Lending {
-    pub(super) broker: Arc<dyn Broker>,
-    pub(super) leases: Arc<Leases>,
 }
 
 /// Where the guest waits.
@@ -300,10 +292,17 @@ impl Hop<'_> {
         if let Err(spent) = account.fits(more) {
             return Err(self.guard.refuse(Code::Quota, &request, &spent.to_string()).await.into());
         }
-        let lending = &self.exchange.lending;
-        let credential = match request.credential.as_ref().and(self.rule.lease(&request.url.host)) {
-            Some(lease) => Some(lending.leases.attached(&self.guard, lending.broker.as_ref(), lease).await?),
+        let (lending, host) = (&self.exchange.lending, &request.url.host);
+        let credential = match request.credential.as_ref().map(|credential| &credential.what) {
             None => None,
+            Some(What::Secret(_)) => match self.rule.lease(host) {
+                Some(lease) => Some(lending.attached(&self.guard, lease).await?),
+                None => return Err(Failed::Credential("the rule has another credential".to_owned())),
+            },
+            Some(What::Token(_)) => match self.rule.ticket(host, Some(self.guard.subject())) {
+                Some(ticket) => Some(lending.attached(&self.guard, ticket).await?),
+                None => return Err(Failed::Credential("the rule has another credential".to_owned())),
+            },
         };
         // What is decided on is decided for what the task carries now: more of it cuts a body off that flows, also when it
         // is gained while the decision waits for the disk.

@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::credential::{Credential, Lease, What};
+use super::credential::{Credential, Lease, Ticket, What};
 use super::pattern::{HostName, Method, PathPattern, Subdomain};
 use super::target::{Scheme, Target};
 use super::traffic::Allowance;
 use crate::address::Reach;
 use crate::capability::{Compared, Standing};
+use crate::identity::Subject;
 use crate::label::Labels;
 use crate::manifest::{ByteSize, HumanDuration, reject};
 use serde::de::{Deserializer, Error as _};
@@ -200,6 +201,14 @@ impl Rule {
         Some(Lease { secret, place: self.place(host), host: host.to_owned(), seconds, credential })
     }
 
+    /// The token for a host of its own, if its credential is one.
+    pub(super) fn ticket(&self, host: &str, subject: Option<Subject>) -> Option<Ticket> {
+        let credential = self.credential.clone()?;
+        let What::Token(audience) = credential.what.clone() else { return None };
+        let seconds = credential.lease.duration().as_secs();
+        Some(Ticket { audience, place: self.place(host), host: host.to_owned(), seconds, credential, subject })
+    }
+
     fn place(&self, host: &str) -> String {
         let port = if self.port == self.scheme.port() { String::new() } else { format!(":{}", self.port) };
         format!("{}://{host}{port}", self.scheme.as_str())
@@ -236,6 +245,11 @@ impl Grant {
     /// The leases that its rules could ask for.
     pub(super) fn leases(&self) -> impl Iterator<Item = Lease> {
         self.rules.iter().flat_map(|rule| rule.hosts.iter().filter_map(|host| rule.lease(host)))
+    }
+
+    /// The tokens that its rules could ask for.
+    pub(super) fn tickets(&self) -> impl Iterator<Item = Ticket> {
+        self.rules.iter().flat_map(|rule| rule.hosts.iter().filter_map(|host| rule.ticket(host, None)))
     }
 
     /// Whether a rule attaches a credential to requests to that place.

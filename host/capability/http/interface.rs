@@ -20,9 +20,10 @@ use wasmtime_wasi_http::{
     Error, ForbiddenHeaderFilter, RequestOptions, WasiBody, WasiHttp, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks,
 };
 
-use super::exchange::{Exchange, Lending, Patience, Wish};
+use super::exchange::{Exchange, Patience, Wish};
 use super::traffic::Traffic;
 use super::{Http, Sender, Unsendable, headers};
+use crate::capability::secrets::lease::Lending;
 use crate::capability::{Guarded, TaskState};
 use crate::gate::{Code, Denied};
 

@@ -13,11 +13,12 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, oneshot};
 use wasmtime_wasi_http::Error;
 
-use super::exchange::{Exchange, Lending, Patience, Wish};
+use super::exchange::{Exchange, Patience, Wish};
 use super::{Grant, Http};
 use crate::audit::{AuditError, Entry, Kind, Ledger, Ticket};
 use crate::capability::filesystem::world::{Log, PERMIT, World};
 use crate::capability::secrets::Without;
+use crate::capability::secrets::lease::Lending;
 use crate::capability::{Capability, Guarded};
 use crate::edge::http::{Addresses, Resolve, Web};
 use crate::gate::{Actor, Gate};
@@ -79,7 +80,7 @@ impl Net {
             guarded: Guarded { gate, actor: Arc::clone(actor), grants: Arc::new(sections), import: 1 },
             sender: Arc::new(Web::resolving_with(Arc::clone(&self.resolver) as Arc<dyn Resolve>)),
             traffic: Arc::default(),
-            lending: Lending { broker: Arc::new(Without), leases: Arc::default() },
+            lending: Lending { broker: Arc::new(Without), minter: Arc::new(Without), leases: Arc::default() },
             slots: Arc::new(Semaphore::new(1)),
         }
     }

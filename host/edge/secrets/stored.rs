@@ -6,9 +6,8 @@ use rusqlite::{Connection, OptionalExtension as _};
 use serde::Serialize;
 
 use super::{Found, Reading, SecretError, Source};
-use crate::audit::{Entry, Kind};
 use crate::edge::database::Database;
-use crate::edge::ledger::append;
+use crate::edge::ledger::{append, by_operator};
 use crate::edge::sealing::{Sealed, Sealing};
 use crate::secret::{Secret, SecretName};
 
@@ -34,22 +33,8 @@ fn purpose(name: &SecretName, version: i64) -> String {
     format!("secret/{name}/{version}")
 }
 
-fn record(action: &str, name: &str, by: &str) -> Entry {
-    Entry {
-        kind: Kind::Operator,
-        at: u64::try_from(crate::config::wall_clock().as_millis()).unwrap_or(u64::MAX),
-        task: String::new(),
-        component: String::new(),
-        effect: 0,
-        import: 0,
-        action: action.to_owned(),
-        resource: if name.is_empty() { String::new() } else { format!("Secret::\"{name}\"") },
-        arguments: String::new(),
-        code: "done".to_owned(),
-        rules: Vec::new(),
-        detail: crate::gate::detail("by", by),
-        text: String::new(),
-    }
+fn resource(name: &SecretName) -> String {
+    format!("Secret::\"{name}\"")
 }
 
 impl Stored {
@@ -65,7 +50,7 @@ impl Stored {
             // A version is not used again, also not after the secret was removed: leases compare them.
             let last = "SELECT max(v) FROM (SELECT version AS v FROM secret WHERE name = ?1
                         UNION SELECT count(*) FROM audit WHERE action = 'secret.set' AND resource = ?2)";
-            let entry = record("secret.set", name.as_str(), &by);
+            let entry = by_operator("secret.set", &resource(&name), &by);
             let last: Option<i64> = rows.query_row(last, (name.as_str(), &entry.resource), |row| row.get(0))?;
             let version = last.unwrap_or_default() + 1;
             let sealed = sealing.seal(rows, &purpose(&name, version), value.expose())?;
@@ -88,7 +73,7 @@ impl Stored {
             if rows.execute("DELETE FROM secret WHERE name = ?1", [name.as_str()])? == 0 {
                 return Err(SecretError::Missing(name));
             }
-            append(rows, &record("secret.remove", name.as_str(), &by))?;
+            append(rows, &by_operator("secret.remove", &resource(&name), &by))?;
             Ok(())
         });
         removed.await
@@ -102,7 +87,7 @@ impl Stored {
         let sealing = Arc::clone(&self.sealing);
         let rotated = self.database.write(move |rows| {
             let count = sealing.rotate(rows)?;
-            append(rows, &record("secret.rotate", "", &by))?;
+            append(rows, &by_operator("secret.rotate", "", &by))?;
             Ok::<_, SecretError>(count)
         });
         rotated.await
