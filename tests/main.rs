@@ -29,6 +29,7 @@ mod files;
 mod foreign;
 mod gate;
 mod http;
+mod identity;
 mod isolation;
 mod labels;
 mod linking;

@@ -56,6 +56,7 @@ impl Scene {
              label = {{ remove = [\"confidential\", \"pii\"] }}\n\
              env = {{ names = [\"MODE\", \"AMBIT_TEST_VARIABLE\"], arguments = true }}\n\
              workspace = {{ guest = \"/workspace\" }}\n\
+             identity = {{ audiences = [\"https://billing.example.net\", \"https://other.example.net\"] }}\n\
              secrets = {{ reveal = [\"signing-key\", \"foreign\", \"attached\", \"nothing\"] }}\n\
              filesystem = {{ mounts = [{{ guest = \"/data\", access = \"write\" }}, {{ guest = \"/more\", access = \"write\" }}] }}\n",
             names.join(", ")
@@ -153,10 +154,17 @@ impl Scene {
 
     /// Sets a secret of the home.
     pub(crate) fn set_secret(&self, name: &str, value: &str) {
-        let mut command = self.command(&["secret", "set", name]);
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
-        child.stdin.take().unwrap().write_all(value.as_bytes()).unwrap();
-        assert!(child.wait().unwrap().success());
+        let answer = self.ambit_reading(&["secret", "set", name], value);
+        assert_eq!(answer.code, 0, "{answer:?}");
+    }
+
+    /// As [`Self::ambit`], with this on standard input.
+    pub(crate) fn ambit_reading(&self, arguments: &[&str], input: &str) -> Answer {
+        let mut command = self.command(arguments);
+        let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = piped.spawn().unwrap();
+        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        Answer::of(child.wait_with_output().unwrap())
     }
 
     /// The program in the scene's folder, to be run.
@@ -259,11 +267,15 @@ pub(crate) fn code_of(status: &str) -> i32 {
     }
 }
 
+/// Where the guests' components are.
+pub(crate) fn guests() -> PathBuf {
+    let default = Path::new(env!("CARGO_MANIFEST_DIR")).join("guest-examples/target/wasm32-wasip2/components");
+    std::env::var_os("AMBIT_GUESTS").map_or(default, PathBuf::from)
+}
+
 /// A guest of `guest-examples`, as `cargo xtask guests` built it, or `cargo xtask foreign`.
 pub(crate) fn guest(name: &str) -> Vec<u8> {
-    let default = Path::new(env!("CARGO_MANIFEST_DIR")).join("guest-examples/target/wasm32-wasip2/components");
-    let folder = std::env::var_os("AMBIT_GUESTS").map_or(default, PathBuf::from);
-    let path = folder.join(format!("{name}.wasm"));
+    let path = guests().join(format!("{name}.wasm"));
     std::fs::read(&path).unwrap_or_else(|error| {
         panic!("{}: {error}; run `cargo xtask guests` and `cargo xtask foreign` first", path.display())
     })

@@ -1,4 +1,5 @@
-//! Guests that other toolchains make: tools in Python are built, and a component that somebody else built is fetched.
+//! What other toolchains make: tools in Python are built, a component that somebody else built is fetched, and a verifier of
+//! tokens is set up.
 //!
 //! Both come from packages that `requirements.txt` pins by their digests, installed into an environment of their own below
 //! the guests' build folder. Nothing is asked of Python, or of a package index, when the components are up to date.
@@ -29,6 +30,8 @@ struct Places {
     tools: PathBuf,
     /// The pinned packages.
     requirements: PathBuf,
+    /// Those of the verifier of tokens.
+    verifier: PathBuf,
     /// The project's interfaces.
     wit: PathBuf,
     /// What this step keeps for itself.
@@ -44,6 +47,7 @@ pub(crate) fn build(steps: &mut Steps, workspace: &Workspace) -> Result<(), Fail
         let tools = workspace.relative(&workspace.guests_folder().join(TOOLS));
         let places = Places {
             requirements: tools.join("requirements.txt"),
+            verifier: PathBuf::from("tests/identity/requirements.txt"),
             tools,
             wit: PathBuf::from("wit"),
             own: workspace.relative(&target.with_file_name("foreign")),
@@ -52,7 +56,8 @@ pub(crate) fn build(steps: &mut Steps, workspace: &Workspace) -> Result<(), Fail
         for tool in tools_in(&places.tools)? {
             places.tool(&tool)?;
         }
-        places.fetch()
+        places.fetch()?;
+        places.environment("verifier", &places.verifier).map(drop)
     })
 }
 
@@ -81,9 +86,9 @@ impl Places {
     fn tool(&self, name: &str) -> Result<(), Failure> {
         let folder = self.tools.join(name);
         let sources = files(&folder)?;
-        let inputs = fingerprint([&sources, &files(&self.wit)?, &self.pinned()?]);
+        let inputs = fingerprint([&sources, &files(&self.wit)?, &pinned(&self.requirements)?]);
         self.unless_current(name, &inputs, || {
-            let environment = self.environment()?;
+            let environment = self.environment("environment", &self.requirements)?;
             // A copy, because Python leaves compiled modules beside its sources, and they would end up in the component.
             let copy = self.own.join(name);
             replace(&copy, &sources)?;
@@ -101,8 +106,8 @@ impl Places {
     /// Takes the component that somebody else built out of its package, as it is.
     fn fetch(&self) -> Result<(), Failure> {
         let (name, file) = FETCHED;
-        self.unless_current(name, &fingerprint([&self.pinned()?]), || {
-            let mut python = Command::new(self.environment()?.join("bin/python"));
+        self.unless_current(name, &fingerprint([&pinned(&self.requirements)?]), || {
+            let mut python = Command::new(self.environment("environment", &self.requirements)?.join("bin/python"));
             let output =
                 steps::capture(python.args(["-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]), 0)?;
             let path = Path::new(String::from_utf8_lossy(&output.stdout).trim_end()).join(file);
@@ -128,14 +133,14 @@ impl Places {
     }
 
     /// The folder of a Python environment that has the pinned packages and no others.
-    fn environment(&self) -> Result<PathBuf, Failure> {
-        let folder = self.own.join("environment");
+    fn environment(&self, name: &str, requirements: &Path) -> Result<PathBuf, Failure> {
+        let folder = self.own.join(name);
         let missing = |source| Failure::NoPython { source: Box::new(source) };
         let version = steps::capture(Command::new("python3").arg("--version"), 0).map_err(missing)?;
         // An environment holds its own path and its Python's version.
         let own =
             Files::from([(std::path::absolute(&folder).map_err(Failure::file("find", &folder))?, version.stdout)]);
-        let inputs = fingerprint([&self.pinned()?, &own]);
+        let inputs = fingerprint([&pinned(requirements)?, &own]);
         let stamp = folder.join("inputs");
         if fs::read(&stamp).is_ok_and(|before| before == inputs) {
             return Ok(folder);
@@ -143,17 +148,17 @@ impl Places {
         steps::run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder)).map_err(missing)?;
         let mut pip = Command::new(folder.join("bin/python"));
         pip.args(["-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--no-deps"]);
-        pip.args(["--only-binary", ":all:", "--require-hashes", "-r"]).arg(&self.requirements);
-        let failed = |source| Failure::Packages { requirements: self.requirements.clone(), source: Box::new(source) };
+        pip.args(["--only-binary", ":all:", "--require-hashes", "-r"]).arg(requirements);
+        let failed = |source| Failure::Packages { requirements: requirements.to_owned(), source: Box::new(source) };
         steps::run(&mut pip).map_err(failed)?;
         write_if_changed(&stamp, &inputs)?;
         Ok(folder)
     }
+}
 
-    fn pinned(&self) -> Result<Files, Failure> {
-        let text = fs::read(&self.requirements).map_err(Failure::file("read", &self.requirements))?;
-        Ok(Files::from([(PathBuf::from("requirements.txt"), text)]))
-    }
+fn pinned(requirements: &Path) -> Result<Files, Failure> {
+    let text = fs::read(requirements).map_err(Failure::file("read", requirements))?;
+    Ok(Files::from([(PathBuf::from("requirements.txt"), text)]))
 }
 
 /// Every file below a folder, but for what Python compiled.
@@ -205,6 +210,7 @@ mod tests {
         let places = Places {
             tools: folder.join("tools"),
             requirements: folder.join("tools/requirements.txt"),
+            verifier: folder.join("verifier.txt"),
             wit: folder.join("wit"),
             own: folder.join("own"),
             components: folder.join("components"),
