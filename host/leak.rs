@@ -305,7 +305,7 @@ mod tests {
         let mut all = vec![
             value.to_vec(),
             value.iter().rev().copied().collect(),
-            value.iter().map(|byte| format!("{byte:02X}")).collect::<String>().into_bytes(),
+            value.iter().flat_map(|byte| format!("{byte:02X}").into_bytes()).collect(),
             serde_json::json!({ "a": text }).to_string().into_bytes(),
             percent_encode(value, NON_ALPHANUMERIC).to_string().into_bytes(),
             url::form_urlencoded::byte_serialize(value).collect::<String>().into_bytes(),

@@ -173,7 +173,9 @@ impl SourceSetting {
                 auth.into_iter().chain(ca).collect()
             }
         };
-        paths.into_iter().for_each(|path| *path = base.join(&*path));
+        for path in paths {
+            *path = base.join(&*path);
+        }
     }
 }
 

@@ -270,7 +270,9 @@ fn the_tasks_own_identity_is_admitted_and_no_other() {
     assert_eq!(report["status"], "succeeded", "{report}");
     let borne = development.repository.authorizations();
     assert!(borne.len() == 5 && borne.iter().all(|value| value.starts_with("Bearer ey")), "{borne:?}");
-    borne.iter().for_each(|token| development.assert_nothing_holds(token));
+    for token in &borne {
+        development.assert_nothing_holds(token);
+    }
     // The twin is another bundle: its tokens are signed by the same keys, and say so.
     let policy = development.policy("dev-workspace-hoarder", &[(IDENTITY, SAME_AUDIENCE), AUDIENCE]);
     let report = development.run("dev-workspace-hoarder", policy.path(), &json!(null));

@@ -295,13 +295,13 @@ fn a_redirect_is_a_request_of_its_own() {
     // With a body that is sent again, and hardly any header.
     let ask = json!({
         "method": "POST", "authority": authority(&wire), "path": "/v1/second", "pieces": ["the body"],
-        "headers": [["content-type", "text/plain"], ["x-api-key", "mine"], ["accept", "text/html"]],
+        "headers": [["content-type", "text/plain"], ["x-request-kind", "mine"], ["accept", "text/html"]],
     });
     assert_eq!(send(&scene, &ask)["ok"]["status"], 200);
     let arrived = second.arrived();
     let request = arrived.last().unwrap();
     assert_eq!((request.line(), request.body.as_slice()), ("POST /v1/found?y=1".to_owned(), &b"the body"[..]));
-    assert_eq!((request.header("x-api-key").len(), request.header("content-type").len()), (0, 1));
+    assert_eq!((request.header("x-request-kind").len(), request.header("content-type").len()), (0, 1));
     assert_eq!(request.header("host"), [authority(&second)]);
     // Rules can tell a hop from a first request.
     scene.rules("permit (principal, action, resource) unless { context has redirects && context.redirects > 0 };");

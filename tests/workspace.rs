@@ -224,7 +224,7 @@ fn what_is_written_with_a_label_labels_whoever_reads_it_also_when_the_writer_too
         "marker.write-and-remove",
         &json!({ "path": "/workspace/a", "text": "SENTINEL", "label": "confidential" }),
     );
-    let report = run(&scene, &[wash.clone()]);
+    let report = run(&scene, std::slice::from_ref(&wash));
     assert_eq!((&report["status"], &report["labels"]), (&json!("succeeded"), &json!([])), "{report}");
     let report = run(&scene, &[wash.clone(), read("prober.read", "a")]);
     assert_eq!((&report["status"], &report["labels"]), (&json!("refused"), &json!(["confidential"])), "{report}");

@@ -83,12 +83,11 @@ const MOST_LEFT: usize = 50;
 /// What was kept of a workspace, and what was left behind.
 fn show_kept(kept: &Kept, stderr: &mut impl std::io::Write) -> std::io::Result<()> {
     let Kept { folder, copied, problem, .. } = kept;
-    match problem {
-        Some(problem) => writeln!(stderr, "not kept: {problem}")?,
-        None => {
-            let (files, bytes) = (count(copied.files), bytes(copied.bytes));
-            writeln!(stderr, "kept {files} files with {bytes} in {}", folder.display())?;
-        }
+    if let Some(problem) = problem {
+        writeln!(stderr, "not kept: {problem}")?;
+    } else {
+        let (files, bytes) = (count(copied.files), bytes(copied.bytes));
+        writeln!(stderr, "kept {files} files with {bytes} in {}", folder.display())?;
     }
     for left in copied.left.iter().take(MOST_LEFT) {
         writeln!(stderr, "left behind: {}: {}", left.path, left.why)?;

@@ -86,7 +86,7 @@ impl Sealing {
             Some(id) => self.data_key(rows, id)?,
             None => self.new_data_key(rows)?,
         };
-        Ok(Sealed { data_key: key.0, bytes: seal(&*key.1, purpose, plain) })
+        Ok(Sealed { data_key: key.0, bytes: seal(&key.1, purpose, plain) })
     }
 
     /// Opens what was sealed for that purpose.
@@ -97,7 +97,7 @@ impl Sealing {
         sealed: &Sealed,
     ) -> Result<Zeroizing<Vec<u8>>, SealError> {
         let key = self.data_key(rows, sealed.data_key)?;
-        open(&*key.1, purpose, &sealed.bytes).ok_or(SealError::Damaged)
+        open(&key.1, purpose, &sealed.bytes).ok_or(SealError::Damaged)
     }
 
     /// Seals everything anew, under a new data key, which the configured key wraps. Gives how many rows that were.
@@ -119,7 +119,7 @@ impl Sealing {
         let fresh = self.new_data_key(rows)?;
         for (table, name, key, plain, purpose) in &opened {
             let update = format!("UPDATE {table} SET data_key = ?1, sealed = ?2 WHERE {name} = ?3");
-            rows.execute(&update, (fresh.0, seal(&*fresh.1, purpose, plain), key))?;
+            rows.execute(&update, (fresh.0, seal(&fresh.1, purpose, plain), key))?;
         }
         rows.execute("DELETE FROM data_key WHERE id <> ?1", [fresh.0])?;
         self.opened().retain(|key| key.0 == fresh.0);

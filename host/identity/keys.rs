@@ -100,7 +100,7 @@ fn only(algorithm: Algorithm) -> Result<()> {
 fn point(key: &DecodingKey) -> Result<Vec<u8>> {
     match key.kind() {
         DecodingKeyKind::SecretOrDer(bytes) => Ok(bytes.clone()),
-        _ => Err(ErrorKind::InvalidKeyFormat.into()),
+        DecodingKeyKind::RsaModulusExponent { .. } => Err(ErrorKind::InvalidKeyFormat.into()),
     }
 }
 

@@ -373,7 +373,7 @@ impl Hop<'_> {
         }
         let mut found = Found::new();
         delivery.begin(status, headers::covered(headers::shown(headers), self.guard.leaks(), &mut found));
-        self.note(&notes, &found);
+        note(&notes, &found);
         let mut flow = self.guard.leaks().flow();
         let mut length = 0;
         let longest = self.rule.bounds.response;
@@ -386,7 +386,7 @@ impl Hop<'_> {
             receive(piece.len() as u64)?;
             let (piece, more) = flow.pass(&piece);
             found.extend(more);
-            self.note(&notes, &found);
+            note(&notes, &found);
             if !delivery.piece(piece).await {
                 // The guest has read as much as it wanted.
                 return Ok(Went::Delivered);
@@ -396,13 +396,6 @@ impl Hop<'_> {
         Ok(Went::Delivered)
     }
 
-    /// What the task was lent came back, and was covered.
-    fn note(&self, notes: &Notes, found: &Found) {
-        if !found.is_empty() {
-            notes.put("covered", serde_json::json!(found));
-        }
-    }
-
     /// A body that is cut off when it outgrows what it may have, or when the task gains labels that were not there when it
     /// was decided on.
     fn watched(&self, body: WasiBody, account: &Account, labels: Labels, notes: Notes, cut: &Cut) -> WasiBody {
@@ -410,6 +403,13 @@ impl Hop<'_> {
         let (before, longest, flow) = (notes.number("sent"), self.rule.bounds.request, Some(gate.leaks.flow()));
         let (account, cut) = (account.clone(), cut.clone());
         Watched { body, flow, gate, actor, labels, account, longest, length: 0, before, notes, cut }.boxed_unsync()
+    }
+}
+
+/// What the task was lent came back, and was covered.
+fn note(notes: &Notes, found: &Found) {
+    if !found.is_empty() {
+        notes.put("covered", serde_json::json!(found));
     }
 }
 

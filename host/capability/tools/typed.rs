@@ -153,17 +153,16 @@ impl Import {
                 None => Err(wasmtime::Error::new(Denied::Refused(refusal))),
             },
             Err(CallError::Denied(denied)) => Err(wasmtime::Error::new(denied)),
-            Err(CallError::Withheld) => match self.place.trapped(WITHHELD) {
-                Some(value) => Ok(Some(value)),
-                None => {
-                    let (tool, kind) = (self.tool.clone(), WITHHELD.to_owned());
-                    Err(wasmtime::Error::new(BrokenTool { tool, kind, detail: String::new() }))
-                }
-            },
-            Err(CallError::Trapped { kind, detail }) => match self.place.trapped(&kind) {
-                Some(value) => Ok(Some(value)),
-                None => Err(wasmtime::Error::new(BrokenTool { tool: self.tool.clone(), kind, detail })),
-            },
+            Err(CallError::Withheld) => self.broken(WITHHELD.to_owned(), String::new()),
+            Err(CallError::Trapped { kind, detail }) => self.broken(kind, detail),
+        }
+    }
+
+    /// A tool that gave no answer: in the words of the interface, or as a trap where it has none.
+    fn broken(&self, kind: String, detail: String) -> wasmtime::Result<Option<Val>> {
+        match self.place.trapped(&kind) {
+            Some(value) => Ok(Some(value)),
+            None => Err(wasmtime::Error::new(BrokenTool { tool: self.tool.clone(), kind, detail })),
         }
     }
 }

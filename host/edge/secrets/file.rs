@@ -13,7 +13,7 @@ use crate::secret::{LONGEST, Secret, SecretName};
 pub(super) struct File(pub(super) PathBuf);
 
 impl File {
-    #[expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "the file that the configuration names")]
+    #[expect(clippy::disallowed_types, reason = "the file that the configuration names")]
     fn open(&self) -> Result<(std::fs::File, String), String> {
         let nonblock = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
         let file = std::fs::OpenOptions::new().read(true).custom_flags(nonblock).open(&self.0);

@@ -1,4 +1,4 @@
-//! A secret in a KV engine of Vault's, or of what speaks as Vault does (HashiCorp Vault HTTP API, KV version 1 and 2).
+//! A secret in a KV engine of Vault's, or of what speaks as Vault does (`HashiCorp` Vault HTTP API, KV version 1 and 2).
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -122,7 +122,6 @@ fn variable(name: &str) -> Result<Zeroizing<String>, String> {
 }
 
 /// What went wrong, in words that hold nothing that Vault sent but its own errors.
-#[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
 fn said(error: ClientError) -> String {
     match error {
         ClientError::APIError { code, errors } => format!("it answered {code}: {}", errors.join("; ")),
