@@ -137,6 +137,34 @@ const CASES: &[Case] = &[
         asks_without_grant: false,
     },
     Case {
+        action: "secrets.lease",
+        tool: ("caller", "probe-http"),
+        grant: "http = [{ scheme = \"http\", host = \"127.0.0.1\", port = PORT, methods = [\"GET\"], paths = [\"/*\"], credential = \"attached\" }]",
+        function: "send",
+        arguments: || json!({ "ask": { "authority": format!("127.0.0.1:{}", server().port), "path": "/x" } }),
+        happened: |_, answer| answer["ok"]["status"] == 200,
+        asks_without_grant: false,
+    },
+    Case {
+        action: "secrets.reveal",
+        tool: ("signer", "probe-secret"),
+        grant: "secrets = [{ reveal = \"attached\", labels = [] }]",
+        function: "reveal",
+        arguments: || json!({ "name": "attached" }),
+        happened: |_, answer| ok(answer),
+        asks_without_grant: false,
+    },
+    Case {
+        action: "identity.token",
+        tool: ("teller", "probe-identity"),
+        grant: "identity = { audiences = [{ audience = \"https://billing.example.net\" }] }",
+        function: "token",
+        arguments: || json!({ "audience": "https://billing.example.net", "seconds": 60 }),
+        // It may see the token, and not give it away.
+        happened: |_, answer| answer["why"] == "what it gave is withheld",
+        asks_without_grant: false,
+    },
+    Case {
         action: "label.remove",
         tool: ("marker", "probe-label"),
         grant: "label = { remove = [\"confidential\"] }\nlabels = [\"confidential\"]\n[output]\naccepts = [\"confidential\"]",
@@ -170,6 +198,9 @@ impl Case {
     fn scene(&self) -> Scene {
         let scene = Scene::with_tools(&[self.tool], &self.granted());
         scene.write("data/secret.txt", b"secret");
+        if self.action.starts_with("secrets.") {
+            scene.set_secret("attached", "the value of a token");
+        }
         scene
     }
 
@@ -298,7 +329,7 @@ fn what_is_not_granted_is_not_there_or_refused() {
         scene.grant(&format!("[agent]\ntools = [{name:?}]"));
         let tool = format!("{name}.{}", case.function);
         let report = scene.run(&json!({ "calls": [{ "tool": tool, "arguments": (case.arguments)() }] }));
-        if ["keeper", "marker", "caller"].contains(&name) {
+        if ["keeper", "marker", "caller", "signer", "teller"].contains(&name) {
             assert_eq!(report["status"], "refused", "{report}");
             assert_eq!(report["error"]["code"], "import-not-granted", "{report}");
         } else {
