@@ -1,6 +1,13 @@
 //! The `ambit` program.
 
+use std::alloc::System;
 use std::process::ExitCode;
+
+use zeroizing_alloc::ZeroAlloc;
+
+/// What was freed is overwritten: values of secrets pass through buffers of libraries, which know nothing of them.
+#[global_allocator]
+static ALLOCATOR: ZeroAlloc<System> = ZeroAlloc(System);
 
 #[expect(clippy::disallowed_methods, reason = "the program's arguments begin here")]
 fn main() -> ExitCode {
