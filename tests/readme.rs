@@ -117,14 +117,21 @@ fn the_grants_and_rules_of_the_documents_load() {
         let read = ambit::grant::Manifest::parse(&manifest, Path::new("docs/grants.md"), &vocabulary);
         assert!(read.is_ok(), "{piece}: {:?}", read.err());
     }
-    let labels = document("docs/labels.md");
-    for piece in blocks(&labels, "toml") {
-        let read = ambit::grant::Manifest::parse(
-            &format!("bundle = \"shown\"\n{piece}"),
-            Path::new("docs/labels.md"),
-            &vocabulary,
-        );
-        assert!(read.is_ok(), "{piece}: {:?}", read.err());
+    let texts = ["docs/labels.md", "docs/secrets.md", "docs/identity.md"].map(|name| (name, document(name)));
+    for (name, text) in &texts {
+        for piece in blocks(text, "toml") {
+            if piece.starts_with("[tools.") {
+                let manifest = format!("bundle = \"shown\"\n{piece}");
+                let read = ambit::grant::Manifest::parse(&manifest, Path::new(name), &vocabulary);
+                assert!(read.is_ok(), "{piece}: {:?}", read.err());
+            } else {
+                let folder = tempfile::tempdir().unwrap();
+                std::fs::write(folder.path().join("config.toml"), &piece).unwrap();
+                let home = ambit::config::Home::open(Some(folder.path())).unwrap();
+                let read = ambit::settings::Settings::open(&home);
+                assert!(read.is_ok(), "{piece}: {:?}", read.err());
+            }
+        }
     }
     // Every limit with its default.
     let limits = ambit::grant::Limits::default();
@@ -152,7 +159,7 @@ fn the_grants_and_rules_of_the_documents_load() {
     for action in ambit::capability::REGISTRY.iter().flat_map(|row| row.actions()).map(|action| action.name) {
         assert!(policies.contains(&format!("| `{action}` |")), "docs/policies.md does not mention {action}");
     }
-    for rules in blocks(&policies, "cedar").into_iter().chain(blocks(&labels, "cedar")) {
+    for rules in texts.iter().map(|(_, text)| text).chain([&policies]).flat_map(|text| blocks(text, "cedar")) {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("rules.cedar"), rules).unwrap();
         let dir = cap_std::fs::Dir::open_ambient_dir(folder.path(), cap_std::ambient_authority()).unwrap();
