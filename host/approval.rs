@@ -160,6 +160,15 @@ pub enum Answer {
     None,
 }
 
+/// When an approval was given: since the Unix epoch, and since the machine was started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answered {
+    /// By the time of day.
+    pub wall: Duration,
+    /// By a clock that nobody sets.
+    pub boot: Duration,
+}
+
 /// The right to use an approval.
 #[derive(Clone, Debug)]
 pub struct Claim {
@@ -253,8 +262,9 @@ pub trait Desk: Send + Sync {
     fn answer(&self, id: &str) -> Later<Result<Answer, AuditError>>;
     /// Nobody waits for the answer any more, or wants to use it.
     fn withdraw(&self, id: &str);
-    /// Uses an approval, and appends the intent of the effect that it is for, in one transaction.
-    fn claim(&self, claim: Claim, intent: Entry) -> Later<Result<u64, ClaimError>>;
+    /// Uses an approval, and appends the intent of the effect that it is for, in one transaction. Gives when it was answered
+    /// first.
+    fn claim(&self, claim: Claim, intent: Entry) -> Later<Result<Answered, ClaimError>>;
 }
 
 /// A desk where nobody sits.
@@ -273,7 +283,7 @@ impl Desk for Closed {
 
     fn withdraw(&self, _id: &str) {}
 
-    fn claim(&self, _claim: Claim, _intent: Entry) -> Later<Result<u64, ClaimError>> {
+    fn claim(&self, _claim: Claim, _intent: Entry) -> Later<Result<Answered, ClaimError>> {
         Box::pin(async { Err(ClaimError::Missing) })
     }
 }

@@ -39,19 +39,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 pub use self::actor::Actor;
 pub use self::ask::Approval;
+use self::ask::Approved;
 pub use self::effect::{Durability, Effect};
+pub use self::lent::Exempt;
 pub use self::refusal::{Code, Denied, Failure, Outcome, Refusal};
 pub use self::settlement::Notes;
 use self::settlement::Settlement;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 
-use crate::approval::{Claim, ClaimError, Desk, Mode};
+use crate::approval::{ClaimError, Desk, Mode};
 use crate::audit::{self, AuditError, Entry, Kind, Ledger};
 use crate::budget::{Budget, Exhausted};
 use crate::label::Labels;
 use crate::leak::Leaks;
-use crate::policy::in_force::InForce;
+use crate::policy::in_force::{Changed, InForce};
 use crate::policy::point::Point;
 use crate::policy::{Attribute, Decision, Question, Resource, Standing};
 use crate::task::Clock;
@@ -311,7 +313,8 @@ impl<'a, G> Guard<'a, G> {
         };
         entry.arguments = gate.digest(&canonical);
         let carried = std::iter::once_with(|| effect.carries()).flatten();
-        if let Err(why) = gate.free_of_loans(self.actor, carried.chain([canonical.into()])) {
+        let shown = if effect.may_show() { Exempt::Shown(self.actor) } else { Exempt::Nobody };
+        if let Err(why) = gate.free_of_loans(shown, carried.chain([canonical.into()])) {
             entry.detail = detail("why", &why);
             return Err(gate.refuse(Code::Denied, entry).await.into());
         }
@@ -329,7 +332,6 @@ impl<'a, G> Guard<'a, G> {
                 break approved;
             }
         };
-        let (claim, approval) = approved.unzip();
         let reservation = match gate.budget.reserve(effect.cost()) {
             Ok(reservation) => reservation,
             Err(exhausted) => return Err(self.exhausted(exhausted, entry).await),
@@ -339,18 +341,14 @@ impl<'a, G> Guard<'a, G> {
         let notes = Notes::default();
         let mut settlement =
             Settlement { gate, actor: self.actor, before, intent: None, notes: notes.clone(), outcome: None };
-        self.record::<E>(claim, entry, outcome, &mut settlement).await?;
+        let approval = self.record::<E>(approved, entry, outcome, &mut settlement).await?;
         reservation.keep();
         gate.observer.effect(effect.action(), &effect.resource());
         Ok((Permit { effect, intent: settlement.intent.clone(), notes, approval }, settlement))
     }
 
     /// What the rules say, and people, where the rules ask for them. An approval has to be claimed yet.
-    async fn permitted<E: Effect<Grant = G>>(
-        &self,
-        effect: &E,
-        entry: &mut Entry,
-    ) -> Result<Option<(Claim, Approval)>, Denied> {
+    async fn permitted<E: Effect<Grant = G>>(&self, effect: &E, entry: &mut Entry) -> Result<Option<Approved>, Denied> {
         let (resource, context) = (effect.resource(), effect.context());
         let standing = self.standing();
         let question = self.asked(effect, &standing, &resource, &context);
@@ -392,8 +390,12 @@ impl<'a, G> Guard<'a, G> {
     }
 
     /// Whether the rules would let an effect be now that they let be before, with what people approved then: for what an
-    /// effect has opened. Nothing is recorded.
+    /// effect has opened. The rules are read again, if they were changed; the grants are those that the task began with.
+    /// Nothing is recorded.
     pub fn still<E: Effect<Grant = G>>(&self, effect: &E, approval: Option<&Approval>) -> bool {
+        if matches!(self.gate.rules.still(), Err(Changed::Grants | Changed::Unreadable(_))) {
+            return false;
+        }
         let (resource, context, standing) = (effect.resource(), effect.context(), self.standing());
         let question = self.asked(effect, &standing, &resource, &context);
         let none = BTreeSet::new();
@@ -424,23 +426,23 @@ impl<'a, G> Guard<'a, G> {
     /// it an outcome, also while the disk is waited for.
     async fn record<E: Effect<Grant = G>>(
         &self,
-        claim: Option<Claim>,
+        approved: Option<Approved>,
         entry: Entry,
         outcome: Entry,
         settlement: &mut Settlement<'_>,
-    ) -> Result<(), Denied> {
+    ) -> Result<Option<Approval>, Denied> {
         let gate = self.gate;
         let unavailable = |AuditError(_)| {
             gate.budget.refused();
             Denied::Refused(Refusal { code: Code::Unavailable, record: 0 })
         };
         gate.ledger.health().map_err(unavailable)?;
-        if let Some(claim) = claim {
+        if let Some(approved) = approved {
             // What a person approved waits for the disk, whatever it is: the approval is used up by it.
-            return match gate.desk.claim(claim, gate.covered(entry.clone())).await {
-                Ok(_) => {
+            return match gate.desk.claim(approved.claim.clone(), gate.covered(entry.clone())).await {
+                Ok(answered) => {
                     settlement.outcome = Some(outcome);
-                    Ok(())
+                    Ok(Some(approved.since(answered)))
                 }
                 Err(ClaimError::Unavailable(error)) => Err(unavailable(error)),
                 Err(error) => {
@@ -453,7 +455,7 @@ impl<'a, G> Guard<'a, G> {
             // The effect's own transaction has to hold it.
             settlement.intent = Some(Intent(Arc::new(Mutex::new(Some(gate.covered(entry))))));
             settlement.outcome = Some(outcome);
-            return Ok(());
+            return Ok(None);
         }
         let ticket = gate.ledger.append(gate.covered(entry)).map_err(unavailable)?;
         settlement.outcome = Some(outcome);
@@ -463,7 +465,7 @@ impl<'a, G> Guard<'a, G> {
             settlement.outcome = None;
             return Err(unavailable(error));
         }
-        Ok(())
+        Ok(None)
     }
 
     /// The record of an effect, before it is decided.

@@ -1,39 +1,36 @@
 //! The leak guard: finds the secrets that a task was lent in what goes by, in any of their common spellings.
 //!
 //! What a task was lent is [watched](Leaks::watch) until the task ends. Every value is looked for as it is, in base64 and
-//! base64url at each alignment (RFC 4648), in hexadecimal, percent-encoded (RFC 3986), as a JSON string writes it
-//! (RFC 8259), and backwards, all in any case of letters, with one Aho-Corasick automaton (Aho and Corasick 1975). On its
-//! way to a guest it is covered with asterisks, so that lengths stay what they are; on its way out of a task it is a reason
-//! to refuse. [`Flow`] does the same with what comes in pieces: it keeps back what may be the beginning of a value.
+//! base64url at each alignment (RFC 4648), in hexadecimal and backwards, in any case of letters, with one Aho-Corasick
+//! automaton (Aho and Corasick 1975), which reads what goes by as it is and as it is decoded (`view`): percent-encoded,
+//! escaped as in JSON, wrapped into lines. On its way to a guest a value is covered with asterisks, so that lengths stay what
+//! they are; on its way out of a task it is a reason to refuse. [`Flow`] does the same with what comes in pieces: it keeps
+//! back as much as a value can take, whatever stands there, so that nobody learns from when a byte comes what it is.
 //!
 //! It finds whole values. Who cuts one up, or encrypts it, is not found: guests are not given values in the first place,
 //! and this stands behind that.
 
-use std::collections::BTreeSet;
+mod view;
+
+use std::collections::{BTreeSet, VecDeque};
 use std::ops::Range;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use aho_corasick::{AhoCorasick, MatchKind};
+use aho_corasick::automaton::{Automaton as _, StateID};
+use aho_corasick::nfa::contiguous::NFA;
+use aho_corasick::{Anchored, MatchKind};
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
-use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, percent_encode};
 use zeroize::Zeroizing;
 
+use self::view::View;
 use crate::secret::Secret;
 
 /// What covers a value.
 const COVER: u8 = b'*';
-/// What encoders write in percent: all but what RFC 3986, section 2.3, calls unreserved; all but letters and digits; what a
-/// form does; and what stands neither in a URL's query, nor in its path (WHATWG URL, section 1.3; ECMA-262, section 19.2.6).
-const PERCENT: [&AsciiSet; 6] = [
-    UNRESERVED,
-    NON_ALPHANUMERIC,
-    &UNRESERVED.add(b'~').remove(b'*'),
-    &UNRESERVED.remove(b'!').remove(b'\'').remove(b'(').remove(b')').remove(b'*'),
-    QUERY,
-    &QUERY.add(b'?').add(b'`').add(b'{').add(b'}').add(b'^'),
-];
-const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-const QUERY: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'<').add(b'>');
+/// The bytes of all values that one task may be lent.
+const MOST: usize = 64 << 10;
+/// How long the longest spelling of a value is, in lengths of the value: `\u0041` for each byte.
+const WIDEST: usize = 6;
 
 /// The names of values that were found.
 pub type Found = BTreeSet<String>;
@@ -47,30 +44,33 @@ pub fn named(found: &Found) -> String {
 #[derive(Debug, Default)]
 pub struct Leaks(RwLock<Arc<Watched>>);
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Watched {
-    patterns: Vec<Pattern>,
-    machine: Option<AhoCorasick>,
-    /// The length of the longest pattern.
-    longest: usize,
+    values: Vec<(Arc<str>, Secret)>,
+    /// Looks for all spellings of all values; none where there is no value.
+    machine: Option<NFA>,
+    /// For each spelling, which value it is of.
+    owners: Vec<usize>,
+    /// The bytes that are kept back.
+    hold: usize,
 }
 
-#[derive(Clone, PartialEq, Eq)]
-struct Pattern {
-    name: Arc<str>,
-    bytes: Zeroizing<Vec<u8>>,
-}
-
-impl std::fmt::Debug for Pattern {
+impl std::fmt::Debug for Watched {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Pattern({})", self.name)
+        f.debug_list().entries(self.values.iter().map(|(name, _)| name)).finish()
     }
 }
 
 /// Why a value cannot be watched: it cannot be lent then.
 #[derive(Debug, thiserror::Error)]
-#[error("it cannot be watched for: {0}")]
-pub struct Unwatchable(#[from] aho_corasick::BuildError);
+pub enum Unwatchable {
+    /// No automaton can be made of it.
+    #[error("it cannot be watched for: {0}")]
+    Machine(#[from] aho_corasick::BuildError),
+    /// There are too many.
+    #[error("the task was lent so much that no more can be watched for: {MOST} bytes")]
+    TooMuch,
+}
 
 impl Leaks {
     /// Looks for a value from now on. `name` is what it is called where it is found.
@@ -79,23 +79,28 @@ impl Leaks {
     /// When no automaton can be made of it.
     pub fn watch(&self, name: &str, value: &Secret) -> Result<(), Unwatchable> {
         let mut watched = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        let mut patterns = watched.patterns.clone();
-        let name: Arc<str> = name.into();
-        for bytes in spellings(value.expose()) {
-            let pattern = Pattern { name: Arc::clone(&name), bytes };
-            if !patterns.contains(&pattern) {
-                patterns.push(pattern);
-            }
-        }
-        if patterns.len() == watched.patterns.len() {
+        if watched.values.iter().any(|(known, other)| &**known == name && other == value) {
             return Ok(());
         }
-        let machine = AhoCorasick::builder()
+        let mut values = watched.values.clone();
+        values.push((name.into(), value.clone()));
+        let lengths = || values.iter().map(|(_, value)| value.expose().len());
+        if lengths().sum::<usize>() > MOST {
+            return Err(Unwatchable::TooMuch);
+        }
+        let hold = (lengths().max().unwrap_or_default() * WIDEST).saturating_sub(1);
+        let (mut patterns, mut owners) = (Vec::new(), Vec::new());
+        for (owner, (_, value)) in values.iter().enumerate() {
+            patterns.extend(spellings(value.expose()));
+            owners.resize(patterns.len(), owner);
+        }
+        // A machine with a table for each state would take hundreds of megabytes for a long value.
+        let machine = NFA::builder()
             .match_kind(MatchKind::Standard)
             .ascii_case_insensitive(true)
-            .build(patterns.iter().map(|pattern| pattern.bytes.as_slice()))?;
-        let longest = patterns.iter().map(|pattern| pattern.bytes.len()).max().unwrap_or_default();
-        *watched = Arc::new(Watched { patterns, machine: Some(machine), longest });
+            .prefilter(false)
+            .build(patterns.iter().map(|pattern| pattern.as_slice()))?;
+        *watched = Arc::new(Watched { values, machine: Some(machine), owners, hold });
         Ok(())
     }
 
@@ -106,16 +111,16 @@ impl Leaks {
 
     /// Whose values stand in these bytes.
     pub fn find(&self, bytes: &[u8]) -> Found {
-        self.watched().places(bytes).into_iter().flat_map(|place| place.names).collect()
+        self.watched().places(bytes).into_iter().map(|(_, name)| name.to_string()).collect()
     }
 
     /// Covers values, and says whose.
     pub fn cover(&self, bytes: &mut [u8]) -> Found {
         let places = self.watched().places(bytes);
-        for place in &places {
-            bytes[place.range.clone()].fill(COVER);
+        for (place, _) in &places {
+            bytes[place.clone()].fill(COVER);
         }
-        places.into_iter().flat_map(|place| place.names).collect()
+        places.into_iter().map(|(_, name)| name.to_string()).collect()
     }
 
     /// A text without values.
@@ -131,7 +136,7 @@ impl Leaks {
 
     /// Something that comes in pieces.
     pub fn flow(self: &Arc<Self>) -> Flow {
-        Flow { leaks: Arc::clone(self), held: Zeroizing::default() }
+        Flow { leaks: Arc::clone(self), scan: None, held: Zeroizing::default(), begins: 0, places: Vec::new() }
     }
 
     fn watched(&self) -> Arc<Watched> {
@@ -139,40 +144,71 @@ impl Leaks {
     }
 }
 
-/// Where values stand.
-struct Place {
-    range: Range<usize>,
-    names: Found,
-}
+/// Where a value stands, and whose it is.
+type Place = (Range<usize>, Arc<str>);
 
 impl Watched {
-    /// The places of values, none of which meets another.
-    fn places(&self, bytes: &[u8]) -> Vec<Place> {
-        let Some(machine) = &self.machine else { return Vec::new() };
-        let mut matches: Vec<_> = machine.find_overlapping_iter(bytes).collect();
-        matches.sort_by_key(|found| (found.start(), found.end()));
-        let mut places: Vec<Place> = Vec::new();
-        for found in matches {
-            let name = self.patterns[found.pattern().as_usize()].name.to_string();
-            match places.last_mut() {
-                Some(last) if found.start() < last.range.end => {
-                    last.range.end = last.range.end.max(found.end());
-                    last.names.insert(name);
-                }
-                _ => places.push(Place { range: found.range(), names: Found::from([name]) }),
-            }
+    fn places(self: &Arc<Self>, bytes: &[u8]) -> Vec<Place> {
+        let mut places = Vec::new();
+        if let Some(mut scan) = Scan::of(self) {
+            bytes.iter().for_each(|byte| scan.read(*byte, &mut places));
         }
         places
     }
+}
 
-    /// How many bytes at the end may be the beginning of a value.
-    fn open_end(&self, bytes: &[u8]) -> usize {
-        let begins = |tail: &[u8]| {
-            let patterns = self.patterns.iter().map(|pattern| pattern.bytes.as_slice());
-            patterns.filter_map(|pattern| pattern.get(..tail.len())).any(|head| head.eq_ignore_ascii_case(tail))
-        };
-        let most = self.longest.saturating_sub(1).min(bytes.len());
-        (1..=most).rev().find(|length| begins(&bytes[bytes.len() - length..])).unwrap_or_default()
+/// Reads bytes one after another, in all views at once.
+#[derive(Debug)]
+struct Scan {
+    watched: Arc<Watched>,
+    eyes: Vec<Eye>,
+    /// How many bytes were read.
+    read: usize,
+}
+
+#[derive(Debug)]
+struct Eye {
+    view: View,
+    state: StateID,
+    /// Where the last bytes that it saw begin.
+    seen: VecDeque<usize>,
+}
+
+impl Scan {
+    fn of(watched: &Arc<Watched>) -> Option<Self> {
+        let state = watched.machine.as_ref()?.start_state(Anchored::No).ok()?;
+        let eyes = View::all().map(|view| Eye { view, state, seen: VecDeque::new() }).into();
+        Some(Self { watched: Arc::clone(watched), eyes, read: 0 })
+    }
+
+    fn read(&mut self, byte: u8, places: &mut Vec<Place>) {
+        let Watched { machine: Some(machine), owners, values, .. } = &*self.watched else { return };
+        let end = self.read + 1;
+        for Eye { view, state, seen } in &mut self.eyes {
+            view.take(byte, self.read, &mut |byte, place| {
+                if seen.len() == machine.max_pattern_len() {
+                    seen.pop_front();
+                }
+                seen.push_back(place);
+                *state = machine.next_state(Anchored::No, *state, byte);
+                if machine.is_match(*state) {
+                    for index in 0..machine.match_len(*state) {
+                        let pattern = machine.match_pattern(*state, index);
+                        let start =
+                            seen.len().checked_sub(machine.pattern_len(pattern)).and_then(|first| seen.get(first));
+                        let name = Arc::clone(&values[owners[pattern.as_usize()]].0);
+                        places.extend(start.map(|start| (*start..end, name)));
+                    }
+                }
+            });
+        }
+        self.read = end;
+    }
+
+    /// Whether nothing that was read may be the beginning of a value.
+    fn is_between(&self) -> bool {
+        let Some(machine) = &self.watched.machine else { return true };
+        self.eyes.iter().all(|eye| machine.is_start(eye.state) && eye.view.is_between())
     }
 }
 
@@ -180,38 +216,70 @@ impl Watched {
 #[derive(Debug)]
 pub struct Flow {
     leaks: Arc<Leaks>,
-    /// The end of what came, which may be the beginning of a value.
+    scan: Option<Scan>,
+    /// What came last, as it came.
     held: Zeroizing<Vec<u8>>,
+    /// Where that begins.
+    begins: usize,
+    /// Where values stand that reach into it.
+    places: Vec<Place>,
 }
 
 impl Flow {
     /// Takes a piece, and gives what can go on, with values covered, and whose they were.
     pub fn pass(&mut self, piece: &[u8]) -> (Vec<u8>, Found) {
-        self.take(piece, Leaks::cover)
+        let found = self.take(piece);
+        let hold = self.scan.as_ref().map_or(0, |scan| scan.watched.hold);
+        (self.release(self.held.len().saturating_sub(hold)), found)
     }
 
-    /// As [`Self::pass`], and nothing is covered.
-    pub fn look(&mut self, piece: &[u8]) -> (Vec<u8>, Found) {
-        self.take(piece, |leaks, bytes| leaks.find(bytes))
-    }
-
-    fn take(&mut self, piece: &[u8], find: impl FnOnce(&Leaks, &mut [u8]) -> Found) -> (Vec<u8>, Found) {
-        let watched = self.leaks.watched();
-        if watched.machine.is_none() {
-            return (piece.to_vec(), Found::new());
-        }
-        let mut bytes = std::mem::take(&mut *self.held);
-        bytes.extend_from_slice(piece);
-        // Where one ends another can have begun, and the end is looked at before anything is covered.
-        let open = watched.open_end(&bytes);
-        let found = find(&self.leaks, &mut bytes);
-        *self.held = bytes.split_off(bytes.len() - open);
-        (bytes, found)
+    /// As [`Self::pass`], for what no guest watches: what cannot be the beginning of a value is not kept back.
+    pub fn pass_at_once(&mut self, piece: &[u8]) -> (Vec<u8>, Found) {
+        let found = self.take(piece);
+        let hold = match &self.scan {
+            Some(scan) if !scan.is_between() => scan.watched.hold,
+            _ => 0,
+        };
+        (self.release(self.held.len().saturating_sub(hold)), found)
     }
 
     /// What was kept back, now that nothing follows.
     pub fn end(&mut self) -> Vec<u8> {
-        std::mem::take(&mut *self.held)
+        self.release(self.held.len())
+    }
+
+    fn take(&mut self, piece: &[u8]) -> Found {
+        let watched = self.leaks.watched();
+        let mut places = Vec::new();
+        if !self.scan.as_ref().is_some_and(|scan| Arc::ptr_eq(&scan.watched, &watched)) {
+            // Something was lent meanwhile: what is still here is looked at for it as well.
+            self.scan = Scan::of(&watched).map(|scan| Scan { read: self.begins, ..scan });
+            if let Some(scan) = &mut self.scan {
+                self.held.iter().for_each(|byte| scan.read(*byte, &mut places));
+            }
+        }
+        if let Some(scan) = &mut self.scan {
+            piece.iter().for_each(|byte| scan.read(*byte, &mut places));
+        }
+        self.held.extend_from_slice(piece);
+        let found = places.iter().map(|(_, name)| name.to_string()).collect();
+        self.places.append(&mut places);
+        found
+    }
+
+    /// The first bytes that are held, with values covered.
+    fn release(&mut self, count: usize) -> Vec<u8> {
+        let end = self.begins + count;
+        let mut released: Vec<u8> = self.held.drain(..count).collect();
+        for (place, _) in &self.places {
+            let (from, to) = (place.start.max(self.begins), place.end.min(end));
+            if from < to {
+                released[from - self.begins..to - self.begins].fill(COVER);
+            }
+        }
+        self.places.retain(|(place, _)| place.end > end);
+        self.begins = end;
+        released
     }
 }
 
@@ -241,7 +309,7 @@ impl Trail {
             self.written.clear();
         }
         self.written.extend_from_slice(piece);
-        let kept = leaks.watched().longest.saturating_sub(1);
+        let kept = leaks.watched().hold;
         let past = self.written.len().saturating_sub(kept);
         self.written.drain(..past);
         self.end = end;
@@ -252,7 +320,7 @@ impl Trail {
     }
 }
 
-/// The common spellings of a value.
+/// The spellings of a value that no view decodes.
 fn spellings(value: &[u8]) -> Vec<Zeroizing<Vec<u8>>> {
     let mut spellings = vec![value.to_vec(), value.iter().rev().copied().collect()];
     for ahead in 0..3 {
@@ -260,19 +328,6 @@ fn spellings(value: &[u8]) -> Vec<Zeroizing<Vec<u8>>> {
         spellings.push(base64_within(&URL_SAFE_NO_PAD, value, ahead));
     }
     spellings.push(value.iter().flat_map(|byte| format!("{byte:02x}").into_bytes()).collect());
-    spellings.push(value.iter().flat_map(|byte| format!("%{byte:02x}").into_bytes()).collect());
-    for set in PERCENT {
-        let percent = percent_encode(value, set).to_string();
-        spellings.push(percent.replace("%20", "+").into_bytes());
-        spellings.push(percent.into_bytes());
-    }
-    if let Ok(text) = std::str::from_utf8(value) {
-        let json = serde_json::Value::from(text).to_string();
-        let json = json[1..json.len() - 1].to_owned();
-        spellings.push(json.replace('/', "\\/").into_bytes());
-        spellings.push(json.into_bytes());
-        spellings.push(text.encode_utf16().flat_map(|unit| format!("\\u{unit:04x}").into_bytes()).collect());
-    }
     spellings.into_iter().map(Zeroizing::new).collect()
 }
 
@@ -290,6 +345,7 @@ mod tests {
     use super::*;
     use base64::Engine as _;
     use base64::engine::general_purpose::{STANDARD, URL_SAFE};
+    use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
     use proptest::prelude::*;
 
     const VALUE: &str = "sk-Live/9+a\"b c?d~é";
@@ -298,6 +354,15 @@ mod tests {
         let leaks = Leaks::default();
         leaks.watch("token", &Secret::new(Zeroizing::new(value.to_vec())).unwrap()).unwrap();
         Arc::new(leaks)
+    }
+
+    /// What Python's `quote` leaves as it is, and Go's `PathEscape`.
+    const PYTHON: &AsciiSet = &NON_ALPHANUMERIC.remove(b'_').remove(b'.').remove(b'-').remove(b'~').remove(b'/');
+    const GO: &AsciiSet =
+        &PYTHON.add(b'/').remove(b'$').remove(b'&').remove(b'+').remove(b'=').remove(b':').remove(b'@');
+
+    fn wrapped(text: &str, columns: usize) -> String {
+        text.as_bytes().chunks(columns).map(|line| String::from_utf8_lossy(line).into_owned() + "\r\n").collect()
     }
 
     fn all(value: &[u8]) -> Vec<Vec<u8>> {
@@ -309,6 +374,13 @@ mod tests {
             serde_json::json!({ "a": text }).to_string().into_bytes(),
             percent_encode(value, NON_ALPHANUMERIC).to_string().into_bytes(),
             url::form_urlencoded::byte_serialize(value).collect::<String>().into_bytes(),
+            percent_encode(value, PYTHON).to_string().into_bytes(),
+            percent_encode(value, GO).to_string().into_bytes(),
+            value.iter().map(|byte| format!("%{byte:02x}")).collect::<String>().into_bytes(),
+            text.encode_utf16().map(|unit| format!("\\u{unit:04X}")).collect::<String>().into_bytes(),
+            text.replace('/', "\\/").replace('"', "\\u0022").replace('+', "\\u002b").into_bytes(),
+            percent_encode(STANDARD.encode(value).as_bytes(), NON_ALPHANUMERIC).to_string().into_bytes(),
+            wrapped(&STANDARD.encode([b"user:", value].concat()), 7).into_bytes(),
         ];
         for before in ["", "u", "us", "user:", "Bearer "] {
             for after in ["", "!", "!!"] {
@@ -342,7 +414,7 @@ mod tests {
         let mut flow = leaks.flow();
         assert_eq!(flow.pass(b"abc"), (b"abc".to_vec(), Found::new()));
         leaks.watch("late", &Secret::new(Zeroizing::new(b"abcdefgh".to_vec())).unwrap()).unwrap();
-        assert_eq!(flow.pass(b"xabcdefghx").0, b"x********x");
+        assert_eq!([flow.pass(b"xabcdefghx").0, flow.end()].concat(), b"x********x");
     }
 
     #[test]
@@ -360,6 +432,49 @@ mod tests {
             assert_eq!(!trail.found(&leaks, piece.as_bytes(), end).is_empty(), found, "{piece} before {end}");
             trail.follow(&leaks, piece.as_bytes(), end);
         }
+    }
+
+    /// What is kept back says nothing of what stands there.
+    #[test]
+    fn what_is_kept_back_is_the_same_whatever_it_is() {
+        let leaks = leaks(b"abcdefgh");
+        let borders = |text: &str| {
+            let mut flow = leaks.flow();
+            let pieces = text.as_bytes().chunks(3).map(|piece| flow.pass(piece).0.len()).collect::<Vec<_>>();
+            (pieces, flow.end().len())
+        };
+        let (right, wrong) = ("-".repeat(60) + "abcdef" + &"-".repeat(60), "-".repeat(60) + "zyxwvu" + &"-".repeat(60));
+        assert_eq!(borders(&right), borders(&wrong));
+        assert_eq!(borders(&right).1, 8 * WIDEST - 1);
+    }
+
+    #[test]
+    fn lines_that_nobody_watches_are_not_kept_back_without_need() {
+        let leaks = leaks(b"abcdefgh");
+        let mut flow = leaks.flow();
+        assert_eq!(flow.pass_at_once(b"a line\n").0, b"a line\n");
+        assert_eq!(flow.pass_at_once(b"abcd").0, b"");
+        assert_eq!(flow.pass_at_once(b"efgh-").0, b"********-");
+        assert_eq!(flow.pass_at_once(b"abcd-").0, b"abcd-");
+    }
+
+    #[test]
+    fn values_that_overlap_themselves_across_pieces_are_covered_whole() {
+        let leaks = leaks(b"abcdeabc");
+        let mut flow = leaks.flow();
+        let mut flowed = flow.pass(b"abcdeabc").0;
+        flowed.extend(flow.pass(b"deabc").0);
+        flowed.extend(flow.end());
+        assert_eq!(flowed, b"*************");
+    }
+
+    #[test]
+    fn a_task_is_lent_so_much_and_no_more() {
+        let leaks = Leaks::default();
+        let value = |byte: u8| Secret::new(Zeroizing::new(vec![byte; 16 << 10])).unwrap();
+        (b'a'..b'e').for_each(|byte| leaks.watch("v", &value(byte)).unwrap());
+        leaks.watch("v", &value(b'a')).unwrap();
+        assert!(matches!(leaks.watch("v", &value(b'e')), Err(Unwatchable::TooMuch)));
     }
 
     #[test]

@@ -216,6 +216,10 @@ impl<T: std::fmt::Debug + Serialize + Send + Sync> Effect for Write<T> {
         grant.mount(&self.source.guest).is_some_and(fits)
     }
 
+    fn may_show(&self) -> bool {
+        self.source.ground.may_show()
+    }
+
     fn accepts(&self, grant: &Grant) -> Option<Labels> {
         // Whoever reads from the mount later carries its labels: they may go there.
         Some(grant.mount(&self.source.guest).map(|mount| mount.accepts.and(&mount.labels)).unwrap_or_default())

@@ -181,6 +181,10 @@ impl Effect for Request {
         carried
     }
 
+    fn may_show(&self) -> bool {
+        true
+    }
+
     fn told(&self) -> Option<String> {
         // Queries are arguments: the log holds their digest.
         Some(format!("{} {}", self.method, Place { query: None, ..self.url.clone() }))

@@ -364,7 +364,8 @@ impl Scope<'_, State> {
         let Opened { store, namespace, .. } = &*self.host;
         let read = Read { namespace: namespace.clone(), what: Query::Value(checked(key)?) };
         let guard = &self.guard;
-        guard.run(read, async |permit| Ok::<_, StateError>(taken(guard, store.value(permit).await?))).await
+        let value = guard.run(read, async |permit| Ok::<_, StateError>(taken(guard, store.value(permit).await?)));
+        Ok(value.await?.map(|value| guard.shown(value)))
     }
 
     async fn change(&mut self, bucket: &Handle<Bucket>, key: String, change: Change) -> Result<u64, StateError> {

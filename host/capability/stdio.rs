@@ -240,7 +240,7 @@ impl OutputStream for Lines {
         let spent = sink.gate.budget.log(bytes.len() as u64);
         spent.map_err(|exhausted| StreamError::Trap(wasmtime::Error::new(Denied::Exhausted(exhausted))))?;
         let Some(flow) = &mut self.flow else { return Ok(()) };
-        let (bytes, found) = flow.pass(&bytes);
+        let (bytes, found) = flow.pass_at_once(&bytes);
         sink.lent(&found);
         self.take(&bytes);
         Ok(())

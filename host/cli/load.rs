@@ -10,7 +10,7 @@ use crate::front::Host;
 use crate::grant::{GRANT_FILE, Manifest};
 use crate::manifest::ManifestError;
 use crate::policy::Policy;
-use crate::policy::in_force::InForce;
+use crate::policy::in_force::{Again, InForce};
 use crate::policy::rules::RuleFiles;
 use crate::runtime::plan::{LoadRefusal, Plan};
 use crate::tool::Function;
@@ -37,15 +37,15 @@ impl Loaded {
     /// The rules, to be read again from this folder while the task runs.
     pub(super) fn in_force(manifest: &Manifest, policy: Policy, folder: &Path, functions: Functions) -> InForce {
         let folder = folder.to_owned();
-        let again = move || -> Result<(Digest, Policy), String> {
-            let read = || -> Result<(Digest, Policy), ManifestError> {
+        let again: Again = Box::new(move |known| {
+            let read = || -> Result<(Digest, Option<Policy>), ManifestError> {
                 let dir = open_folder(&folder)?;
                 let manifest = Manifest::open(&dir, Path::new(GRANT_FILE), &folder, &capability::vocabulary())?;
-                Ok((manifest.digest, rules(&folder, &functions)?))
+                Ok((manifest.digest, other_rules(&dir, &folder, &functions, known)?))
             };
             read().map_err(|error| error.to_string())
-        };
-        InForce::new(manifest.digest, policy, Some(Box::new(again)))
+        });
+        InForce::new(manifest.digest, policy, Some(again))
     }
 
     /// The folders that decide what the task is and may do.
@@ -71,6 +71,20 @@ pub(super) fn functions(plan: &Result<Plan, LoadRefusal>) -> Functions {
 /// The rules of a folder.
 pub(super) fn rules(folder: &Path, functions: &Functions) -> Result<Policy, ManifestError> {
     Policy::of(&RuleFiles::read(&open_folder(folder)?, folder)?, &capability::terms(borrowed(functions)))
+}
+
+/// The rules of a folder, if they have another digest than this.
+pub(super) fn other_rules(
+    dir: &cap_std::fs::Dir,
+    folder: &Path,
+    functions: &Functions,
+    known: Option<Digest>,
+) -> Result<Option<Policy>, ManifestError> {
+    let files = RuleFiles::read(dir, folder)?;
+    if known == Some(files.digest()) {
+        return Ok(None);
+    }
+    Policy::of(&files, &capability::terms(borrowed(functions))).map(Some)
 }
 
 /// The functions, as the schema takes them.

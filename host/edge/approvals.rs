@@ -11,7 +11,7 @@ use serde::Serialize;
 use self::rows::{COLUMNS, claim_in, give, listed, open, read};
 use super::database::{Database, DatabaseError};
 use super::ledger::append;
-use crate::approval::{Answer, Claim, ClaimError, Desk, Later, Moment, Request, State, Unasked};
+use crate::approval::{Answer, Answered, Claim, ClaimError, Desk, Later, Moment, Request, State, Unasked};
 use crate::audit::{AuditError, Entry, Kind};
 use crate::label::Labels;
 use crate::policy::Person;
@@ -225,10 +225,11 @@ impl Desk for Approvals {
         }));
     }
 
-    fn claim(&self, claim: Claim, intent: Entry) -> Later<Result<u64, ClaimError>> {
-        let claimed = self.0.write(move |transaction| -> Result<u64, ClaimError> {
-            claim_in(transaction, &claim, &now())?;
-            Ok(append(transaction, &intent).map_err(AuditError::from)?)
+    fn claim(&self, claim: Claim, intent: Entry) -> Later<Result<Answered, ClaimError>> {
+        let claimed = self.0.write(move |transaction| -> Result<Answered, ClaimError> {
+            let answered = claim_in(transaction, &claim, &now())?;
+            append(transaction, &intent).map_err(AuditError::from)?;
+            Ok(answered)
         });
         Box::pin(claimed)
     }

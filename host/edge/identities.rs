@@ -80,13 +80,14 @@ fn now() -> i64 {
 fn replenish(rows: &Transaction<'_>, sealing: &Sealing, by: &str) -> Result<(), IdentityError> {
     let count = "SELECT count(*) FROM signing_key WHERE retired IS NULL";
     let there: i64 = rows.query_row(count, [], |row| row.get(0))?;
+    let last: i64 = rows.query_row("SELECT coalesce(max(made), 0) FROM signing_key", [], |row| row.get(0))?;
     for number in there..2 {
         let key = KeyPair::generate()?;
         let sealed = sealing.seal(rows, &purpose(key.kid()), key.private())?;
         let (x, y) = key.point();
         let public = serde_json::to_string(&identity::jwk(key.kid(), x, y, Use::Signatures)).unwrap_or_default();
-        // The order in which they sign is that in which they were made.
-        let made = now().saturating_add(number);
+        // The order in which they sign is that in which they were made, whatever the clock says.
+        let made = now().max(last.saturating_add(1)).saturating_add(number);
         let insert = "INSERT INTO signing_key (kid, public, data_key, sealed, made) VALUES (?1, ?2, ?3, ?4, ?5)";
         rows.execute(insert, (key.kid(), public, sealed.data_key, sealed.bytes, made))?;
         append(rows, &by_operator("identity.key", &format!("Key::\"{}\"", key.kid()), by))?;
@@ -204,18 +205,25 @@ impl Identities {
     }
 }
 
+/// A token is not good for longer than it was approved, in seconds.
+fn most<E>(permit: &Permit<E>) -> u64 {
+    permit.approval().map_or(u64::MAX, |approval| approval.left().as_secs())
+}
+
 impl Minter for Identities {
     fn id(&self, subject: &Subject) -> Option<String> {
         subject.id(&self.setting.trust_domain)
     }
 
     fn token(&self, permit: Permit<Token>) -> Answer {
+        let most = most(&permit);
         let Token { audience, seconds, subject } = permit.redeem();
-        self.minted(subject, audience, seconds)
+        self.minted(subject, audience, seconds.min(most))
     }
 
     fn attach(&self, permit: Permit<Ticket>) -> Answer {
+        let most = most(&permit);
         let Ticket { audience, seconds, subject, .. } = permit.redeem();
-        self.minted(subject, audience, seconds)
+        self.minted(subject, audience, seconds.min(most))
     }
 }

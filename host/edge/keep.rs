@@ -6,7 +6,8 @@
 //! | a folder | a folder, mode 0755, if a file in it is copied |
 //! | a link, a pipe, a socket, a device | left behind |
 //! | a second name of a file | left behind: a thousand names would be a thousand copies |
-//! | `.git` | left behind: whoever runs Git there would run what its settings name |
+//! | `.git`, and what makes a folder a repository without it | left behind: whoever runs Git there would run what its settings name |
+//! | what holds a credential that the task was lent | left behind |
 //! | a name that is not UTF-8 or cannot be shown, and what lies too deep | left behind |
 //!
 //! Every name is opened in the folder that it was found in, and no link is ever followed, on either side. The destination is
@@ -14,8 +15,9 @@
 
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
-use std::io;
+use std::io::{self, Read as _, Seek as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use cap_std::fs::{
     Dir, DirBuilder, DirBuilderExt as _, File, FileType, MetadataExt as _, OpenOptions, OpenOptionsExt as _,
@@ -25,10 +27,13 @@ use serde::Serialize;
 
 use super::workspace::enter;
 use crate::capability::filesystem::Inode;
+use crate::leak::Leaks;
 use crate::tool::text::is_invisible;
 
 /// How many folders lie one in another, at most. Each is held open on both sides.
 const DEEPEST: usize = 128;
+/// How much of a file is looked at at once, in bytes.
+const PIECE: usize = 64 << 10;
 /// Why pipes, sockets and devices are left behind.
 const NOT_A_FILE: &str = "it is neither a file nor a folder";
 
@@ -118,9 +123,15 @@ struct Level {
     /// Its copy; made when the first file is copied to it.
     to: Option<Dir>,
     name: String,
+    /// Whether Git would take it for a repository.
+    is_repository: bool,
     /// What is still to be looked at.
     entries: std::vec::IntoIter<(OsString, FileType)>,
 }
+
+/// What makes a folder a repository (gitrepository-layout(5)), and what of it says what Git runs there.
+const REPOSITORY: [&str; 3] = ["HEAD", "objects", "refs"];
+const OBEYED: [&str; 4] = ["HEAD", "config", "config.worktree", "hooks"];
 
 impl Level {
     fn of(from: Dir, to: Option<Dir>, name: String) -> io::Result<Self> {
@@ -130,7 +141,9 @@ impl Level {
             entries.push((entry.file_name(), entry.file_type()?));
         }
         entries.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
-        Ok(Self { from, to, name, entries: entries.into_iter() })
+        let is_there = |part: &&str| entries.iter().any(|(name, _)| name.eq_ignore_ascii_case(part));
+        let is_repository = REPOSITORY.iter().all(|part| is_there(&part));
+        Ok(Self { from, to, name, is_repository, entries: entries.into_iter() })
     }
 }
 
@@ -140,6 +153,8 @@ struct Copying {
     levels: Vec<Level>,
     /// Files with several names, of which one was copied.
     seen: HashSet<Inode>,
+    /// What the task was lent, which goes nowhere.
+    leaks: Arc<Leaks>,
     copied: Copied,
 }
 
@@ -147,12 +162,13 @@ struct Copying {
 ///
 /// # Errors
 /// When the disk fails, or something has come into the destination meanwhile.
-pub(super) fn copy(folder: &Dir, to: &Destination) -> io::Result<Copied> {
+pub(super) fn copy(folder: &Dir, to: &Destination, leaks: &Arc<Leaks>) -> io::Result<Copied> {
     if !to.is_empty()? {
         return Err(io::Error::new(io::ErrorKind::AlreadyExists, "something was put into the folder meanwhile"));
     }
     let root = Level::of(folder.try_clone()?, Some(to.folder.try_clone()?), String::new())?;
-    let mut copying = Copying { levels: vec![root], seen: HashSet::new(), copied: Copied::default() };
+    let (seen, leaks, copied) = (HashSet::new(), Arc::clone(leaks), Copied::default());
+    let mut copying = Copying { levels: vec![root], seen, leaks, copied };
     while let Some(level) = copying.levels.last_mut() {
         match level.entries.next() {
             None => drop(copying.levels.pop()),
@@ -170,7 +186,7 @@ impl Copying {
         };
         if shown.chars().any(|character| character.is_control() || is_invisible(character)) {
             self.leave(shown, "its name cannot be shown");
-        } else if shown.eq_ignore_ascii_case(".git") {
+        } else if shown.eq_ignore_ascii_case(".git") || self.is_obeyed(shown) {
             self.leave(shown, "Git would obey what is in it");
         } else if kind.is_dir() {
             self.descend(shown)?;
@@ -182,6 +198,29 @@ impl Copying {
             self.leave(shown, NOT_A_FILE);
         }
         Ok(())
+    }
+
+    /// Whether it is a part of a repository that says what Git runs.
+    fn is_obeyed(&self, name: &str) -> bool {
+        let is_repository = self.levels.last().is_some_and(|level| level.is_repository);
+        is_repository && OBEYED.iter().any(|part| name.eq_ignore_ascii_case(part))
+    }
+
+    /// Whether a file holds what the task was lent: from before it was, or written in pieces.
+    fn holds_loans(&self, file: &mut File) -> io::Result<bool> {
+        if self.leaks.is_empty() {
+            return Ok(false);
+        }
+        let (mut flow, mut piece) = (self.leaks.flow(), vec![0; PIECE]);
+        loop {
+            match file.read(&mut piece)? {
+                0 => break,
+                read if !flow.pass(&piece[..read]).1.is_empty() => return Ok(true),
+                _ => {}
+            }
+        }
+        file.rewind()?;
+        Ok(false)
     }
 
     fn descend(&mut self, name: &str) -> io::Result<()> {
@@ -209,9 +248,13 @@ impl Copying {
             self.leave(name, "it is another name of a file that was copied");
             return Ok(());
         }
-        let mut to = self.make(name)?;
-        self.copied.bytes += io::copy(&mut from, &mut to)?;
-        self.copied.files += 1;
+        if self.leaks.find(name.as_bytes()).is_empty() && !self.holds_loans(&mut from)? {
+            let mut to = self.make(name)?;
+            self.copied.bytes += io::copy(&mut from, &mut to)?;
+            self.copied.files += 1;
+        } else {
+            self.leave(name, "it holds what the task was lent");
+        }
         Ok(())
     }
 
@@ -240,7 +283,8 @@ impl Copying {
     fn leave(&mut self, name: &str, why: &'static str) {
         let folders = self.levels.iter().skip(1).map(|level| level.name.as_str());
         let path = folders.chain([name]).collect::<Vec<_>>().join("/");
-        self.copied.left.push(Left { path: crate::audit::escaped(&path), why });
+        let path = crate::audit::escaped(&self.leaks.covered(path));
+        self.copied.left.push(Left { path, why });
     }
 }
 
@@ -254,6 +298,7 @@ mod tests {
         _folder: tempfile::TempDir,
         from: Dir,
         to: PathBuf,
+        leaks: Arc<Leaks>,
     }
 
     fn two() -> Two {
@@ -263,12 +308,12 @@ mod tests {
         outer.create_dir("from").unwrap();
         let from = enter(&outer, "from".as_ref()).unwrap();
         let to = folder.path().join("to");
-        Two { _folder: folder, from, to }
+        Two { _folder: folder, from, to, leaks: Arc::default() }
     }
 
     fn copy_all(two: &Two) -> (Copied, Dir) {
         let destination = Destination::open(&two.to).unwrap();
-        let copied = copy(&two.from, &destination).unwrap();
+        let copied = copy(&two.from, &destination, &two.leaks).unwrap();
         (copied, destination.folder)
     }
 
@@ -302,6 +347,40 @@ mod tests {
         assert_eq!(to.read_to_string("a/b/file").unwrap(), "text");
         assert_eq!(to.read_to_string("a/zweite").unwrap(), "more");
         assert!(!to.exists("a/b/none") && !to.exists("top") && to.symlink_metadata("to-secret").is_err());
+    }
+
+    #[test]
+    fn a_repository_without_a_working_tree_is_made_harmless() {
+        let two = two();
+        for folder in ["", "deep/er/"] {
+            two.from.create_dir_all(format!("{folder}objects")).unwrap();
+            two.from.create_dir_all(format!("{folder}refs")).unwrap();
+            for file in ["head", "config", "objects/a", "refs/a", "read.me"] {
+                two.from.write(format!("{folder}{file}"), "").unwrap();
+            }
+        }
+        two.from.create_dir("plain").unwrap();
+        two.from.write("plain/config", "").unwrap();
+        let (copied, to) = copy_all(&two);
+        let obeyed =
+            ["config", "deep/er/config", "deep/er/head", "head"].map(|path| (path, "Git would obey what is in it"));
+        assert_eq!(left(&copied), obeyed);
+        assert!(to.exists("plain/config") && to.exists("deep/er/read.me") && to.exists("objects/a"));
+    }
+
+    #[test]
+    fn what_the_task_was_lent_is_left_wherever_it_stands() {
+        let two = two();
+        let value = b"a value that was lent".to_vec();
+        two.leaks.watch("token", &crate::secret::Secret::new(zeroize::Zeroizing::new(value)).unwrap()).unwrap();
+        let filler = "x".repeat(PIECE - 5);
+        two.from.write("a", format!("{filler}a value that was lent")).unwrap();
+        two.from.write("b", format!("{filler}a value that was kept")).unwrap();
+        two.from.write("a value that was lent", "").unwrap();
+        let (copied, to) = copy_all(&two);
+        let why = "it holds what the task was lent";
+        assert_eq!(left(&copied), [("a", why), ("*********************", why)]);
+        assert_eq!(to.read_to_string("b").unwrap().len(), filler.len() + 21);
     }
 
     #[test]
@@ -342,7 +421,7 @@ mod tests {
         let destination = Destination::open(&two.to).unwrap();
         assert!(Destination::open(&two.to).is_ok(), "an empty folder that is there");
         destination.folder.write("other", "").unwrap();
-        assert!(copy(&two.from, &destination).is_err());
+        assert!(copy(&two.from, &destination, &two.leaks).is_err());
         assert!(matches!(Destination::open(&two.to), Err(KeepError::NotEmpty(_))));
         assert!(matches!(Destination::open(&two.to.join("a/b")), Err(KeepError::Unusable { .. })));
         assert!(matches!(Destination::open(&two.to.join("other")), Err(KeepError::Unusable { .. })));

@@ -18,6 +18,7 @@ use crate::capability::filesystem::{Folders, Ground, Meter, Mount, Opened};
 use crate::config::Home;
 use crate::gate::Permit;
 use crate::label::{Carried, Labels};
+use crate::leak::Leaks;
 
 /// Where they lie in the home.
 const ALL: &str = "workspaces";
@@ -133,9 +134,9 @@ impl TaskFolder {
     ///
     /// # Errors
     /// When the disk fails.
-    pub fn copy(&self, to: &Destination) -> io::Result<Option<Copied>> {
+    pub fn copy(&self, to: &Destination, leaks: &Arc<Leaks>) -> io::Result<Option<Copied>> {
         match &*self.standing.lock().unwrap_or_else(PoisonError::into_inner) {
-            Standing::Made { folder, .. } => copy(folder, to).map(Some),
+            Standing::Made { folder, .. } => copy(folder, to, leaks).map(Some),
             Standing::Unmade | Standing::Gone => Ok(None),
         }
     }

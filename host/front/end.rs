@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::{ReportedError, Work};
 use crate::audit::{self, Entry, Kind};
 use crate::budget::Exhausted;
-use crate::gate::{Actor, Code, Gate, cleared};
+use crate::gate::{Actor, Code, Exempt, Gate, cleared};
 use crate::label::Labels;
 use crate::runtime::plan::LoadRefusal;
 use crate::runtime::{Broken, Session, Tank};
@@ -75,7 +75,7 @@ pub(super) async fn released(end: End, gate: &Gate, actor: &Actor, accepted: &La
 /// A result does not hold what the task was lent; in what is said of a failure, it is covered.
 async fn without_loans(end: End, gate: &Gate, actor: &Actor) -> End {
     let texts = end.output.as_ref().map(texts).unwrap_or_default();
-    if let Err(why) = gate.free_of_loans(actor, texts.into_iter()) {
+    if let Err(why) = gate.free_of_loans(Exempt::Nobody, texts.into_iter()) {
         let entry = gate.entry(Kind::Refusal, actor, "task.output");
         let refusal = gate.refuse(Code::Denied, Entry { detail: crate::gate::detail("why", &why), ..entry }).await;
         let message = format!("the task's result is withheld (record {}): {why}", refusal.record);
@@ -162,6 +162,7 @@ fn agent_end(result: Result<crate::runtime::Given, Broken>, gate: &Gate) -> End 
         Ok(Err(failure)) => {
             let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
             let named = (1..=64).contains(&failure.code.len()) && failure.code.chars().all(fits);
+            let named = named && gate.leaks.find(failure.code.as_bytes()).is_empty();
             let code = if named { failure.code.as_str() } else { "unnamed" };
             let message = audit::escaped(&gate.leaks.covered(failure.message));
             return End::because(Status::Failed, code, message, None);

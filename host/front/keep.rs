@@ -65,12 +65,12 @@ pub(super) async fn keep(
     }
     gate.append(Entry { code: "allowed".to_owned(), ..gate.entry(Kind::Intent, actor, ACTION) }).await?;
     let outcome = gate.entry(Kind::Outcome, actor, ACTION);
-    let (kept, outcome) = match workspace.copy(to) {
+    let (kept, outcome) = match workspace.copy(to, &gate.leaks) {
         Ok(Some(copied)) => {
             let counts = serde_json::json!({ "files": copied.files, "bytes": copied.bytes, "left": copied.left.len() });
             let left = copied.left.iter().map(|left| left.path.as_str()).collect::<Vec<_>>().join(", ");
             let outcome =
-                Entry { code: "done".to_owned(), detail: counts.to_string(), text: actor.told(&left), ..outcome };
+                Entry { code: "done".to_owned(), detail: counts.to_string(), text: gate.told(actor, &left), ..outcome };
             (Kept { copied, ..without(KeepStatus::Kept, None) }, outcome)
         }
         Ok(None) => {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Serialize as _;
 
 use super::{Code, Denied, Effect, Guard, Observer, detail};
-use crate::approval::{Answer, Binding, Claim, Desk, LONGEST_ARGUMENTS, Mode, Request};
+use crate::approval::{Answer, Answered, Binding, Claim, Desk, LONGEST_ARGUMENTS, Mode, Request};
 use crate::audit::{AuditError, Entry};
 use crate::policy::{Ask, Decision, Question};
 
@@ -16,8 +16,31 @@ use crate::policy::{Ask, Decision, Question};
 pub struct Approval {
     /// The groups that said yes.
     pub groups: BTreeSet<String>,
-    /// For how long, from then on, where it opens something that lasts.
-    pub ttl: Duration,
+    /// Until when it holds, where it opens something that lasts: counted from the first answer.
+    pub until: Answered,
+}
+
+impl Approval {
+    /// How long it holds yet, by the clock by which that is less.
+    pub fn left(&self) -> Duration {
+        let wall = self.until.wall.saturating_sub(crate::config::wall_clock());
+        wall.min(self.until.boot.saturating_sub(crate::config::since_boot()))
+    }
+}
+
+/// What people approved, before it is used.
+pub(super) struct Approved {
+    pub(super) claim: Claim,
+    groups: BTreeSet<String>,
+    ttl: Duration,
+}
+
+impl Approved {
+    /// It, from when it was answered.
+    pub(super) fn since(self, answered: Answered) -> Approval {
+        let until = Answered { wall: answered.wall + self.ttl, boot: answered.boot + self.ttl };
+        Approval { groups: self.groups, until }
+    }
 }
 
 /// Why people did not let it be.
@@ -57,11 +80,11 @@ impl<G> Guard<'_, G> {
         entry: &mut Entry,
         question: &Question<'_>,
         ask: Ask,
-    ) -> Result<(Claim, Approval), Denied> {
+    ) -> Result<Approved, Denied> {
         let asked = ask.groups.iter().cloned().collect::<Vec<_>>().join(", ");
-        let approval = Approval { groups: ask.groups.clone(), ttl: ask.ttl };
+        let (groups, ttl) = (ask.groups.clone(), ask.ttl);
         match self.yes(effect, entry, question, ask).await {
-            Ok(claim) => Ok((claim, approval)),
+            Ok(claim) => Ok(Approved { claim, groups, ttl }),
             Err(No { code, why }) => {
                 let detail = serde_json::json!({ "approval": asked, "why": crate::audit::escaped(&why) }).to_string();
                 Err(self.gate.refuse(code, Entry { detail, ..entry.clone() }).await.into())

@@ -54,6 +54,11 @@ pub trait Effect: Debug + Serialize + Send + Sync {
     fn carries(&self) -> Vec<Cow<'_, [u8]>> {
         Vec::new()
     }
+    /// Whether a store may take along by it what was revealed to that store: where the task's own labels and a grant bound
+    /// who gets it, and it is not the host, another store or another task.
+    fn may_show(&self) -> bool {
+        false
+    }
     /// It in the guest's own words, for the record's field of guest-made text; where there are none, the name of a resource
     /// that no grant lists stands there.
     fn told(&self) -> Option<String> {

@@ -8,24 +8,39 @@ use crate::audit::Entry;
 use crate::identity::Subject;
 use crate::leak::{Found, Leaks, named};
 
+/// What may be there although the task was lent it.
+#[derive(Clone, Copy, Debug)]
+pub enum Exempt<'a> {
+    /// Nothing.
+    Nobody,
+    /// What was revealed to a store.
+    Shown(&'a Actor),
+}
+
 impl Gate {
-    /// Whether what would leave a store holds nothing that the task was lent, but for what was revealed to that store.
+    /// Whether what would leave a store holds nothing that the task was lent.
     ///
     /// # Errors
     /// What it holds, in a sentence.
-    pub fn free_of_loans<'b>(&self, actor: &Actor, parts: impl Iterator<Item = Cow<'b, [u8]>>) -> Result<(), String> {
+    pub fn free_of_loans<'b>(
+        &self,
+        exempt: Exempt<'_>,
+        parts: impl Iterator<Item = Cow<'b, [u8]>>,
+    ) -> Result<(), String> {
         if self.leaks.is_empty() {
             return Ok(());
         }
-        self.judged(actor, parts.flat_map(|part| self.leaks.find(&part)).collect())
+        self.judged(exempt, parts.flat_map(|part| self.leaks.find(&part)).collect())
     }
 
     /// As [`Self::free_of_loans`], of what was found already.
     ///
     /// # Errors
     /// What was found, in a sentence.
-    pub fn judged(&self, actor: &Actor, mut found: Found) -> Result<(), String> {
-        found.retain(|name| !actor.was_shown(name));
+    pub fn judged(&self, exempt: Exempt<'_>, mut found: Found) -> Result<(), String> {
+        if let Exempt::Shown(actor) = exempt {
+            found.retain(|name| !actor.was_shown(name));
+        }
         if found.is_empty() { Ok(()) } else { Err(format!("it holds what the task was lent: {}", named(&found))) }
     }
 
@@ -50,7 +65,15 @@ impl<G> Guard<'_, G> {
     /// # Errors
     /// What it holds, in a sentence.
     pub fn free_of_loans<'b>(&self, parts: impl Iterator<Item = Cow<'b, [u8]>>) -> Result<(), String> {
-        self.gate.free_of_loans(self.actor, parts)
+        self.gate.free_of_loans(Exempt::Shown(self.actor), parts)
+    }
+
+    /// What was kept before and is read again, as the asking store may see it: without what the task was lent since.
+    pub fn shown(&self, mut bytes: Vec<u8>) -> Vec<u8> {
+        if self.judged(self.leaks().find(&bytes)).is_err() {
+            self.leaks().cover(&mut bytes);
+        }
+        bytes
     }
 
     /// Who asks, as a token says it.
@@ -78,6 +101,6 @@ impl<G> Guard<'_, G> {
     /// # Errors
     /// What was found, in a sentence.
     pub fn judged(&self, found: Found) -> Result<(), String> {
-        self.gate.judged(self.actor, found)
+        self.gate.judged(Exempt::Shown(self.actor), found)
     }
 }

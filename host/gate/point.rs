@@ -60,7 +60,10 @@ impl<G> Guard<'_, G> {
             Ok(verdict) => {
                 let why = "the decision point does not allow it".to_owned();
                 // It was told the arguments and can repeat them: its reason is kept where a guest's own words would be.
-                let reason = verdict.reason.map(|reason| self.actor.told(&reason)).filter(|reason| !reason.is_empty());
+                let reason = verdict
+                    .reason
+                    .map(|reason| self.gate.told(self.actor, &reason))
+                    .filter(|reason| !reason.is_empty());
                 Some(Objection { code: Code::Denied, why, reason })
             }
             Err(error) => Some(unanswered(error)),

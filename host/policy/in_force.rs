@@ -8,8 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::Policy;
 use crate::bundle::Digest;
 
-/// Reads grants and rules again: the digest of the manifest, and the policy; or why they cannot be read.
-pub type Again = Box<dyn Fn() -> Result<(Digest, Policy), String> + Send + Sync>;
+/// Reads grants and rules again: the digest of the manifest, and the policy, unless its text has the digest that is given; or
+/// why they cannot be read.
+pub type Again = Box<dyn Fn(Option<Digest>) -> Result<(Digest, Option<Policy>), String> + Send + Sync>;
 
 /// The rules of a task.
 pub struct InForce {
@@ -57,7 +58,8 @@ impl InForce {
     /// When they, or the grants, are not what they were.
     pub fn still(&self) -> Result<(), Changed> {
         let Some(again) = &self.again else { return Ok(()) };
-        let read = again();
+        let before = self.lock().as_ref().map(|policy| policy.digest()).ok();
+        let read = again(before);
         let mut now = self.lock();
         let (grant, policy) = match read {
             Ok(read) => read,
@@ -66,9 +68,8 @@ impl InForce {
                 return Err(Changed::Unreadable(error));
             }
         };
-        let before = now.as_ref().map(|policy| policy.digest()).ok();
-        let same = before == Some(policy.digest());
-        if !same {
+        let same = policy.is_none();
+        if let Some(policy) = policy {
             *now = Ok(Arc::new(policy));
         }
         match (grant == self.grant, same) {

@@ -15,7 +15,7 @@ use super::failure::Failed;
 use super::path::check_target;
 use super::quota::{Amount, Inode};
 use super::types::{ErrorCode, NewTimestamp};
-use crate::gate::Permit;
+use crate::gate::{Exempt, Permit};
 
 /// Opens a file for writing, or makes or empties one.
 #[derive(Debug, Serialize)]
@@ -319,7 +319,8 @@ impl OpenFile {
         let end = end.ok_or(Failed::Code(ErrorCode::FileTooLarge))?;
         let Mounted { gate, actor, .. } = self.mount.as_ref();
         let mut trail = self.trail.lock().unwrap_or_else(PoisonError::into_inner);
-        gate.judged(actor, trail.found(&gate.leaks, bytes, end)).map_err(Failed::Lent)?;
+        let exempt = if self.mount.source.ground.may_show() { Exempt::Shown(actor) } else { Exempt::Nobody };
+        gate.judged(exempt, trail.found(&gate.leaks, bytes, end)).map_err(Failed::Lent)?;
         if !bytes.is_empty() {
             account.room(writing.quota, Amount::bytes(end.saturating_sub(before)))?;
         }

@@ -30,6 +30,11 @@ impl Ground {
         }
     }
 
+    /// Whether a store may write there what was revealed to it: not where other stores of the task read it.
+    pub fn may_show(self) -> bool {
+        self == Self::Folder
+    }
+
     /// The action of changing something in it.
     pub fn write_action(self) -> &'static str {
         match self {

@@ -15,7 +15,7 @@ use super::change::At;
 use super::descriptor::{OpenFile, READ};
 use super::failure::Failed;
 use super::{Source, types};
-use crate::audit::{Entry, Kind, escaped};
+use crate::audit::{Entry, Kind};
 use crate::budget::Budget;
 use crate::gate::{Code, Denied, detail};
 
@@ -164,7 +164,7 @@ fn refused(file: &OpenFile, code: Code, why: &str) -> Option<StreamError> {
         code: code.as_str().to_owned(),
         resource: Source::resource(&file.mount.source).to_string(),
         detail: detail("why", why),
-        text: escaped(&file.path),
+        text: gate.told(actor, &file.path),
         ..gate.entry(Kind::Refusal, actor, file.mount.source.ground.write_action())
     };
     gate.note(entry);

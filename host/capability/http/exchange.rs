@@ -15,11 +15,11 @@ use tokio::time::timeout;
 use wasmtime_wasi_http::{Error, WasiBody};
 
 use super::grant::{Grant, Rule};
-use super::headers::{self, Headers};
+use super::headers::{self, Headers, is_spelled_alike};
 use super::outflow::{Cut, Watched};
 use super::target::{BadTarget, Target};
 use super::traffic::{Account, Amount, Traffic};
-use super::{Arrived, Attached, Failed, Http, Outgoing, Payload, Request, Sender, Unsendable, What};
+use super::{Arrived, Attached, Credential, Failed, Http, Outgoing, Payload, Request, Sender, Unsendable, What};
 use crate::capability::Guarded;
 use crate::capability::secrets::lease::Lending;
 use crate::gate::{Code, Denied, Guard, Notes, Permit, cleared};
@@ -170,7 +170,7 @@ impl Exchange {
             None => (Payload::Whole(Bytes::new()), None),
         };
         if let Some(credential) = &rule.credential
-            && headers.contains_key(credential.header())
+            && headers.keys().any(|name| is_spelled_alike(name, &credential.header()))
         {
             let header = Unsendable(format!("header {}", credential.header()));
             return Err(guard.refuse(Code::NotGranted, &header, "no guest sets this header").await.into());
@@ -292,25 +292,19 @@ impl Hop<'_> {
         if let Err(spent) = account.fits(more) {
             return Err(self.guard.refuse(Code::Quota, &request, &spent.to_string()).await.into());
         }
-        let (lending, host) = (&self.exchange.lending, &request.url.host);
-        let credential = match request.credential.as_ref().map(|credential| &credential.what) {
-            None => None,
-            Some(What::Secret(_)) => match self.rule.lease(host) {
-                Some(lease) => Some(lending.attached(&self.guard, lease).await?),
-                None => return Err(Failed::Credential("the rule has another credential".to_owned())),
-            },
-            Some(What::Token(_)) => match self.rule.ticket(host, Some(self.guard.subject())) {
-                Some(ticket) => Some(lending.attached(&self.guard, ticket).await?),
-                None => return Err(Failed::Credential("the rule has another credential".to_owned())),
-            },
-        };
         // What is decided on is decided for what the task carries now: more of it cuts a body off that flows, also when it
         // is gained while the decision waits for the disk.
         let labels = self.guard.actor().labels.now();
+        let (credential, host) = (request.credential.clone(), request.url.host.clone());
         self.guard
             .run(request, async |permit| {
                 let notes = permit.notes();
                 let cut = Cut::default();
+                // Not before it is known that the request may be made: people can be asked about that for longer than a
+                // lease holds.
+                let credential = self.credential(&credential, &host).await.inspect_err(|failed| {
+                    notes.put("error", crate::audit::escaped(&failed.to_string()));
+                })?;
                 let sent = async {
                     account.take(more)?;
                     notes.put("sent", more.sent);
@@ -332,6 +326,22 @@ impl Hop<'_> {
                 result
             })
             .await
+    }
+
+    /// What goes along, under a lease that holds.
+    async fn credential(&self, credential: &Option<Credential>, host: &str) -> Result<Option<Attached>, Failed> {
+        let lending = &self.exchange.lending;
+        let other = || Failed::Credential("the rule has another credential".to_owned());
+        Ok(match credential.as_ref().map(|credential| &credential.what) {
+            None => None,
+            Some(What::Secret(_)) => {
+                Some(lending.attached(&self.guard, self.rule.lease(host).ok_or_else(other)?).await?)
+            }
+            Some(What::Token(_)) => {
+                let ticket = self.rule.ticket(host, Some(self.guard.subject())).ok_or_else(other)?;
+                Some(lending.attached(&self.guard, ticket).await?)
+            }
+        })
     }
 
     /// Ends when the task carries what the host may not know.

@@ -72,6 +72,12 @@ const FRAMING: &[&str] = &[
 /// What such headers begin with.
 const FRAMING_BEGINNINGS: &[&str] = &["proxy-", "sec-", "x-forwarded"];
 
+/// Whether a server may take two headers for the same: those that hand headers on as variables (CGI, WSGI) do not tell `_` from
+/// `-`.
+pub(super) fn is_spelled_alike(one: &HeaderName, other: &HeaderName) -> bool {
+    one.as_str().replace('_', "-") == other.as_str().replace('_', "-")
+}
+
 /// Whether a guest may not set a header.
 pub(super) fn is_forbidden(name: &HeaderName) -> bool {
     frames(name) || CREDENTIALS.contains(&name.as_str().replace('_', "-").as_str())

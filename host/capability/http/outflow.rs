@@ -10,7 +10,7 @@ use wasmtime_wasi_http::{Error, WasiBody};
 
 use super::Failed;
 use super::traffic::{Account, Amount};
-use crate::gate::{Actor, Gate, Notes};
+use crate::gate::{Actor, Exempt, Gate, Notes};
 use crate::label::Labels;
 use crate::leak::Flow;
 
@@ -67,8 +67,8 @@ impl Watched {
     fn passed(&mut self, piece: &Bytes) -> Result<Bytes, Failed> {
         self.check(piece)?;
         let Some(flow) = &mut self.flow else { return Err(Failed::Unfinished) };
-        let (passed, found) = flow.look(piece);
-        self.gate.judged(&self.actor, found).map_err(Failed::Lent)?;
+        let (passed, found) = flow.pass(piece);
+        self.gate.judged(Exempt::Shown(&self.actor), found).map_err(Failed::Lent)?;
         Ok(passed.into())
     }
 }

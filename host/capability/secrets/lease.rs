@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::{Answer, Broker};
 use crate::capability::http::{Attached, Credential, Failed, Grant, Lease, Ticket};
 use crate::capability::identity::Minter;
-use crate::gate::{Approval, Effect, Guard, Permit};
+use crate::gate::{Actor, Approval, Effect, Guard, Permit};
 use crate::secret::Secret;
 
 /// Where credentials come from.
@@ -33,6 +33,8 @@ pub(in crate::capability) trait Loan: Effect<Grant = Grant> + Clone {
     fn place(&self) -> &str;
     /// For how long, if nobody says otherwise.
     fn time(&self) -> Duration;
+    /// Whose it is: a component's, in all of its calls; or that of one call.
+    fn holder(&self, actor: &Actor) -> String;
     /// Gives it.
     fn lend(permit: Permit<Self>, lending: &Lending) -> Answer;
     /// Whether it still is what was given.
@@ -54,6 +56,10 @@ impl Loan for Lease {
 
     fn time(&self) -> Duration {
         Duration::from_secs(self.seconds)
+    }
+
+    fn holder(&self, actor: &Actor) -> String {
+        actor.principal.component.clone()
     }
 
     fn lend(permit: Permit<Self>, lending: &Lending) -> Answer {
@@ -82,6 +88,11 @@ impl Loan for Ticket {
         Duration::from_secs(self.seconds)
     }
 
+    /// A call is a task of its own, and a token says which.
+    fn holder(&self, actor: &Actor) -> String {
+        actor.principal.task.clone()
+    }
+
     fn lend(permit: Permit<Self>, lending: &Lending) -> Answer {
         lending.minter.attach(permit)
     }
@@ -91,7 +102,7 @@ impl Loan for Ticket {
     }
 }
 
-/// Which lease: the component, and the credential with its place.
+/// Which lease: its holder, and the credential with its place.
 type Key = (String, String);
 /// A lease that is asked for by one request at a time.
 type Slot = Arc<tokio::sync::Mutex<Option<Held>>>;
@@ -119,7 +130,7 @@ impl Lending {
         guard: &Guard<'_, Grant>,
         loan: L,
     ) -> Result<Attached, Failed> {
-        let key = (guard.actor().principal.component.clone(), format!("{:?} {}", loan.credential(), loan.place()));
+        let key = (loan.holder(guard.actor()), format!("{:?} {}", loan.credential(), loan.place()));
         let slot = {
             let mut slots = self.leases.0.lock().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(slots.entry(key).or_default())
@@ -147,7 +158,8 @@ impl Lending {
                 notes.put("error", crate::audit::escaped(&why));
                 Failed::Credential(why)
             })?;
-            let time = approval.as_ref().map_or(time, |approval| approval.ttl);
+            // What people approved holds from when they did.
+            let time = approval.as_ref().map_or(time, Approval::left);
             let time = lent.lasts.map_or(time, |lasts| lasts.min(time));
             notes.put("seconds", time.as_secs());
             let until = (crate::config::wall_clock() + time, crate::config::since_boot() + time);

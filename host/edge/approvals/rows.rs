@@ -1,6 +1,7 @@
 //! Rows of approvals, and what may be done to one: it is asked, answered, claimed, each in a transaction with its record.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use rusqlite::{OptionalExtension as _, Row, Transaction};
 use serde::Serialize;
@@ -9,7 +10,7 @@ use ulid::Ulid;
 use super::super::database::DatabaseError;
 use super::super::ledger::{append, number};
 use super::{AnswerError, Listed, Verdict, is_over, milliseconds};
-use crate::approval::{Claim, ClaimError, Moment, Request, State, Unasked};
+use crate::approval::{Answered, Claim, ClaimError, Moment, Request, State, Unasked};
 use crate::audit::{Entry, Hash, Kind};
 use crate::policy::Person;
 
@@ -140,7 +141,7 @@ pub(super) fn give(
 }
 
 /// Uses an approval up, if it was given for just this and its time is not over.
-pub(super) fn claim_in(transaction: &Transaction<'_>, claim: &Claim, now: &Moment) -> Result<(), ClaimError> {
+pub(super) fn claim_in(transaction: &Transaction<'_>, claim: &Claim, now: &Moment) -> Result<Answered, ClaimError> {
     let approval = read(transaction, &claim.id)?.ok_or(ClaimError::Missing)?;
     if Hash(approval.digest) != claim.digest {
         return Err(ClaimError::Different);
@@ -153,7 +154,8 @@ pub(super) fn claim_in(transaction: &Transaction<'_>, claim: &Claim, now: &Momen
     }
     let update = "UPDATE approval SET state = 'used' WHERE id = ?1 AND state = 'approved'";
     transaction.prepare_cached(update)?.execute([&claim.id])?;
-    Ok(())
+    let (wall, boot) = answered;
+    Ok(Answered { wall: Duration::from_millis(wall), boot: Duration::from_millis(boot) })
 }
 
 /// The approval of that name.

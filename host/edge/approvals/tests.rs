@@ -114,7 +114,7 @@ impl World {
 
     fn claim(&self, id: &str, digest: Hash, now: Moment) -> Result<(), ClaimError> {
         let claim = Claim { id: id.to_owned(), digest };
-        self.within(move |transaction| Ok(claim_in(transaction, &claim, &now)))
+        self.within(move |transaction| Ok(claim_in(transaction, &claim, &now).map(drop)))
     }
 
     /// An approval that was given a second after it was asked for.
