@@ -38,4 +38,5 @@ mod readme;
 mod support_desk;
 mod typed;
 mod values;
+mod vault;
 mod workspace;

@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 
 use super::database::DatabaseError;
 use crate::config::Home;
-use crate::secret::KeySetting;
+use crate::settings::secret::KeySetting;
 
 pub(crate) use self::keys::{KeyError, Wrapping};
 

@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 
 use super::keys::{KeyError, Wrapping};
 use super::random;
-use crate::secret::{PinSetting, Pkcs11Setting};
+use crate::settings::secret::{PinSetting, Pkcs11Setting};
 
 /// The length of a tag, in bits.
 const TAG: u64 = 128;

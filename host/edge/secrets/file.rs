@@ -29,7 +29,8 @@ impl File {
         Ok((file, format!("{}.{}.{seconds}.{nanoseconds}", metadata.ino(), metadata.len())))
     }
 
-    fn value(&self) -> Result<(Zeroizing<Vec<u8>>, String), String> {
+    /// What stands there without the line's end, and which version of it that is.
+    pub(super) fn value(&self) -> Result<(Zeroizing<Vec<u8>>, String), String> {
         let (file, version) = self.open()?;
         let mut value = Zeroizing::new(Vec::with_capacity(LONGEST + 2));
         // A longer one is refused for its length.
