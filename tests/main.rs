@@ -31,6 +31,7 @@ mod gate;
 mod http;
 mod identity;
 mod isolation;
+mod keys;
 mod labels;
 mod linking;
 mod policies;

@@ -1,7 +1,7 @@
 //! The home's secrets: sealed in its database, or where the configuration says that they are.
 
 mod environment;
-mod file;
+pub(super) mod file;
 mod stored;
 mod vault;
 
