@@ -1,5 +1,7 @@
 //! The host's own configuration: `config.toml` in the home folder.
 
+pub mod secret;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -8,7 +10,9 @@ use crate::identity;
 use crate::manifest::{Fields, ManifestError, Source};
 use crate::people::People;
 use crate::policy::point::Setting;
-use crate::secret::{SecretName, SecretSetting, SourceSetting, StoreSetting};
+use crate::secret::SecretName;
+
+use self::secret::{SecretSetting, SourceSetting, StoreSetting};
 
 /// The file in the home folder.
 pub use crate::people::CONFIG_FILE;
@@ -61,8 +65,8 @@ impl Settings {
 
 #[cfg(test)]
 mod tests {
+    use super::secret::KeySetting;
     use super::*;
-    use crate::secret::KeySetting;
 
     fn settings(text: &str) -> Result<Settings, ManifestError> {
         Settings::of(&Source::new(CONFIG_FILE, text))
@@ -115,6 +119,24 @@ mod tests {
             "[secrets.a]\nsource = { vault = { address = \"https://v\", path = \"a\", field = \"f\" } }",
         ] {
             assert!(settings(odd).is_err(), "{odd}");
+        }
+        let vault = |more: &str| {
+            let own = "field = \"f\", auth = { token-file = \"t\" }";
+            settings(&format!("[secrets.a]\nsource = {{ vault = {{ {own}, {more} }} }}"))
+        };
+        assert!(vault("address = \"https://v:8200\", path = \"a/b\", timeout = \"2s\"").is_ok());
+        for odd in ["v:8200", "ftp://v", "https://me:word@v", "https://v/vault", "https://v/?a", "https://v/#a"] {
+            let error = vault(&format!("address = \"{odd}\", path = \"a\"")).unwrap_err();
+            assert!(!format!("{error}").contains("word"), "{error}");
+        }
+        for odd in [
+            "path = \"\"",
+            "path = \"/a\"",
+            "path = \"a/../b\"",
+            "path = \"a\", mount = \"a//b\"",
+            "path = \"a\", timeout = \"0s\"",
+        ] {
+            assert!(vault(&format!("address = \"https://v\", {odd}")).is_err(), "{odd}");
         }
     }
 

@@ -1,16 +1,16 @@
 //! A decision point of the operator's own: it can forbid what the rules allow, never the other way, and no answer is a no.
 
 use std::io::Write as _;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use super::support::{Running, Scene};
-use super::wire::{self, Arrived, Latch, Wire, text, until_gone};
+use super::wire::{Arrived, Latch, Wire, over_tls, text, until_gone};
 
 const START: &str = "@id(\"all\") permit (principal, action, resource);\n";
 
@@ -299,24 +299,8 @@ fn an_answer_that_is_almost_a_yes_is_a_no() {
 #[test]
 fn over_tls_it_is_who_its_certificate_says() {
     let certified = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
-    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
-    let key = rustls::pki_types::PrivateKeyDer::try_from(certified.signing_key.serialize_der()).unwrap();
-    let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-    let config = config.with_no_client_auth().with_single_cert(vec![certified.cert.der().clone()], key).unwrap();
-    let config = std::sync::Arc::new(config);
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let port = listener.local_addr().unwrap().port();
-    std::thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            let connection = rustls::ServerConnection::new(std::sync::Arc::clone(&config)).unwrap();
-            let mut stream = rustls::StreamOwned::new(connection, stream);
-            while wire::read(&mut stream, &Mutex::default()).is_some() {
-                if stream.write_all(&text("{\"decision\":true}")).and_then(|()| stream.flush()).is_err() {
-                    break;
-                }
-            }
-        }
-    });
+    let yes = Wire::answering(|_, stream| stream.write_all(&text("{\"decision\":true}")));
+    let port = over_tls(&certified, yes.port);
     let scene = scene("");
     scene.write("home/ca.pem", certified.cert.pem().as_bytes());
     for (host, more, may) in [

@@ -100,6 +100,31 @@ impl Wire {
     }
 }
 
+/// A port on which a server speaks TLS with this certificate, and passes on what it hears to the server on another port.
+pub(crate) fn over_tls(certified: &rcgen::CertifiedKey<rcgen::KeyPair>, port: u16) -> u16 {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let key = rustls::pki_types::PrivateKeyDer::try_from(certified.signing_key.serialize_der()).unwrap();
+    let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let config = config.with_no_client_auth().with_single_cert(vec![certified.cert.der().clone()], key).unwrap();
+    let config = Arc::new(config);
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let own = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let connection = rustls::ServerConnection::new(Arc::clone(&config)).unwrap();
+            let mut stream = rustls::StreamOwned::new(connection, stream);
+            // One exchange for each connection; a client that goes away is no failure of the server.
+            let Some(Arrived { head, body }) = read(&mut stream, &Mutex::default()) else { continue };
+            let mut behind = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+            behind.write_all(&[head.as_bytes(), b"\r\n\r\n", &body].concat()).unwrap();
+            let mut answer = Vec::new();
+            behind.read_to_end(&mut answer).unwrap();
+            let _ = stream.write_all(&answer).and_then(|()| stream.flush());
+        }
+    });
+    own
+}
+
 /// Waits until the client has gone away.
 pub(crate) fn until_gone(stream: &mut TcpStream) {
     let mut rest = Vec::new();

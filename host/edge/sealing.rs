@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 
 use super::database::DatabaseError;
 use crate::config::Home;
-use crate::secret::KeySetting;
+use crate::settings::secret::KeySetting;
 
 pub(crate) use self::keys::{KeyError, Wrapping};
 
@@ -39,7 +39,10 @@ pub enum SealError {
     #[error(transparent)]
     Key(#[from] KeyError),
     /// A data key is wrapped by something else than the configuration names.
-    #[error("secrets are sealed under a key of `{found}`, and the configuration names `{configured}`")]
+    #[error(
+        "secrets are sealed under a key of `{found}`, and the configuration names `{configured}`: write the former into \
+         `before` of `[secret-store]`, and `ambit secret rotate` changes to the latter"
+    )]
     Provider {
         /// What wrapped it.
         found: String,

@@ -1,7 +1,7 @@
 //! The home's secrets: sealed in its database, or where the configuration says that they are.
 
 mod environment;
-mod file;
+pub(super) mod file;
 mod stored;
 mod vault;
 
@@ -16,7 +16,8 @@ use super::sealing::{SealError, Sealing};
 use crate::capability::http::Lease;
 use crate::capability::secrets::{Answer, Broker, Lent, Reveal, Unlent};
 use crate::gate::Permit;
-use crate::secret::{Secret, SecretName, SourceSetting, UnfitSecret};
+use crate::secret::{Secret, SecretName, UnfitSecret};
+use crate::settings::secret::SourceSetting;
 
 pub use self::stored::{Listed, Stored};
 

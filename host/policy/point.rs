@@ -34,7 +34,7 @@ pub struct Setting {
 }
 
 /// A time in which an answer can come.
-fn some_time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<HumanDuration, D::Error> {
+pub(crate) fn some_time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<HumanDuration, D::Error> {
     let time = HumanDuration::deserialize(deserializer)?;
     if time.duration().is_zero() {
         Err(D::Error::custom("no answer takes no time: write it as `1s`"))

@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 use super::{KEY, open, pkcs11, random, seal};
 use crate::config::Home;
-use crate::secret::KeySetting;
+use crate::settings::secret::KeySetting;
 
 /// The file in the home folder.
 const FILE: &str = "key";

@@ -10,7 +10,7 @@ use super::{Found, Reading, SecretError, Source};
 use crate::secret::{LONGEST, Secret, SecretName};
 
 /// The path.
-pub(super) struct File(pub(super) PathBuf);
+pub(in crate::edge) struct File(pub(in crate::edge) PathBuf);
 
 impl File {
     #[expect(clippy::disallowed_types, reason = "the file that the configuration names")]
@@ -29,7 +29,8 @@ impl File {
         Ok((file, format!("{}.{}.{seconds}.{nanoseconds}", metadata.ino(), metadata.len())))
     }
 
-    fn value(&self) -> Result<(Zeroizing<Vec<u8>>, String), String> {
+    /// What stands there without the line's end, and which version of it that is.
+    pub(in crate::edge) fn value(&self) -> Result<(Zeroizing<Vec<u8>>, String), String> {
         let (file, version) = self.open()?;
         let mut value = Zeroizing::new(Vec::with_capacity(LONGEST + 2));
         // A longer one is refused for its length.
