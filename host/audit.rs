@@ -4,24 +4,36 @@
 //! start and end are recorded as well. A record holds digests and names, no payloads. Text that a guest made stands in
 //! one bounded, escaped field, and in none that means something.
 //!
-//! The chain: `hash(n) = SHA-256("ambit.audit.v1" ‖ hash(n-1) ‖ fields)`, where every field is preceded by its length as
-//! eight bytes, big-endian, so that no two records have the same bytes. One chain per home. The stored columns *are* the
-//! record: verification computes every hash anew from them, so a change anywhere shows. Who can write the database can
-//! also compute a new chain; signed checkpoints that are kept elsewhere are what will show that.
+//! The canonical bytes of a record are `"ambit.audit.v1" ‖ hash(n-1) ‖ fields`, where every field is preceded by its length
+//! as eight bytes, big-endian, so that no two records have the same bytes; `hash(n)` is their SHA-256, and they are the
+//! record's leaf in the Merkle [`tree`]. One chain per home. The stored columns *are* the record: verification computes
+//! every hash anew from them, so a change anywhere shows. Who can write the database can also compute a new chain; signed
+//! [checkpoints](checkpoint) that are kept elsewhere show that.
 
+pub mod checkpoint;
+pub mod note;
+pub mod tree;
+mod verify;
+
+use std::borrow::Cow;
 use std::future::Future;
 use std::pin::Pin;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
+
+pub use self::verify::{Flaw, Verifier};
 
 use crate::tool::text::is_invisible;
 
 /// The bytes of guest-made text that a record keeps.
 const GUEST_TEXT: usize = 1024;
 
+/// The canonical bytes of a record, at most: as many as an entry of `c2sp.org/tlog-tiles` may have.
+pub const LONGEST: usize = 65_535;
+
 /// What a record is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
     /// A task begins.
@@ -63,7 +75,8 @@ impl Kind {
 }
 
 /// A record before it has its number.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Entry {
     /// What it is about.
     pub kind: Kind,
@@ -93,8 +106,85 @@ pub struct Entry {
     pub text: String,
 }
 
-/// A record of the log.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+impl Entry {
+    /// As much of it as a record can hold. What is too long ends with `…`; the digest of an effect is over all of it.
+    pub fn fitted(&self) -> Cow<'_, Self> {
+        let texts = [&self.task, &self.component, &self.action, &self.resource, &self.arguments, &self.code];
+        let texts = texts.into_iter().chain([&self.detail, &self.text]).map(String::len);
+        let rules = self.rules.iter().map(|rule| rule.len() + size_of::<u64>());
+        // What is left is the frame: the name of the format, the hash, the numbers, and the lengths.
+        if texts.chain(rules).sum::<usize>() <= LONGEST - 1024 {
+            return Cow::Borrowed(self);
+        }
+        let mut fitted = self.clone();
+        for (text, most) in [
+            (&mut fitted.task, 1 << 10),
+            (&mut fitted.component, 1 << 10),
+            (&mut fitted.action, 1 << 10),
+            (&mut fitted.resource, 16 << 10),
+            (&mut fitted.arguments, 1 << 10),
+            (&mut fitted.code, 1 << 10),
+            (&mut fitted.text, 2 << 10),
+        ] {
+            cut(text, most);
+        }
+        if fitted.detail.len() > 16 << 10 {
+            cut(&mut fitted.detail, 2 << 10);
+            // It stays JSON, whatever it was.
+            fitted.detail = serde_json::json!({ "cut": fitted.detail }).to_string();
+        }
+        let mut used = 0;
+        let fits = fitted.rules.iter().take_while(|rule| {
+            used += rule.len() + size_of::<u64>();
+            used <= 16 << 10
+        });
+        let fits = fits.count();
+        if fits < fitted.rules.len() {
+            fitted.rules.truncate(fits);
+            fitted.rules.push("…".to_owned());
+        }
+        Cow::Owned(fitted)
+    }
+
+    /// The canonical bytes of the record with this number that follows the record with that hash.
+    pub fn canonical(&self, seq: u64, previous: Hash) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(512);
+        bytes.extend_from_slice(b"ambit.audit.v1");
+        bytes.extend_from_slice(&previous.0);
+        let mut field = |field: &[u8]| {
+            bytes.extend_from_slice(&(field.len() as u64).to_be_bytes());
+            bytes.extend_from_slice(field);
+        };
+        field(&seq.to_be_bytes());
+        field(self.kind.as_str().as_bytes());
+        field(&self.at.to_be_bytes());
+        field(self.task.as_bytes());
+        field(self.component.as_bytes());
+        field(&self.effect.to_be_bytes());
+        field(&self.import.to_be_bytes());
+        field(self.action.as_bytes());
+        field(self.resource.as_bytes());
+        field(self.arguments.as_bytes());
+        field(self.code.as_bytes());
+        field(&(self.rules.len() as u64).to_be_bytes());
+        self.rules.iter().for_each(|rule| field(rule.as_bytes()));
+        field(self.detail.as_bytes());
+        field(self.text.as_bytes());
+        bytes
+    }
+}
+
+/// Cuts a text to so many bytes, and marks that.
+fn cut(text: &mut String, most: usize) {
+    if text.len() > most {
+        text.truncate(text.floor_char_boundary(most));
+        text.push('…');
+    }
+}
+
+/// A record of the log. Exported, it is one line of JSON with these names in this order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Record {
     /// Its number, from 1, without gaps.
     pub seq: u64,
@@ -120,6 +210,23 @@ impl std::fmt::Display for Hash {
     }
 }
 
+impl<'de> Deserialize<'de> for Hash {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Cow::<str>::deserialize(deserializer)?;
+        let odd = || serde::de::Error::custom("no hash: 64 hexadecimal digits");
+        let mut hash = Self::NONE;
+        let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+        if pairs.len() != hash.0.len() || !rest.is_empty() {
+            return Err(odd());
+        }
+        for (byte, pair) in hash.0.iter_mut().zip(pairs) {
+            let pair = std::str::from_utf8(pair).ok().filter(|pair| !pair.starts_with('+'));
+            *byte = pair.and_then(|pair| u8::from_str_radix(pair, 16).ok()).ok_or_else(odd)?;
+        }
+        Ok(hash)
+    }
+}
+
 impl Serialize for Hash {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
@@ -142,29 +249,12 @@ impl Head {
     /// The head after one more record.
     #[must_use]
     pub fn after(self, entry: &Entry) -> Self {
-        let seq = self.seq + 1;
-        let mut hash = Sha256::new_with_prefix(b"ambit.audit.v1");
-        hash.update(self.hash.0);
-        let mut field = |bytes: &[u8]| {
-            hash.update((bytes.len() as u64).to_be_bytes());
-            hash.update(bytes);
-        };
-        field(&seq.to_be_bytes());
-        field(entry.kind.as_str().as_bytes());
-        field(&entry.at.to_be_bytes());
-        field(entry.task.as_bytes());
-        field(entry.component.as_bytes());
-        field(&entry.effect.to_be_bytes());
-        field(&entry.import.to_be_bytes());
-        field(entry.action.as_bytes());
-        field(entry.resource.as_bytes());
-        field(entry.arguments.as_bytes());
-        field(entry.code.as_bytes());
-        field(&(entry.rules.len() as u64).to_be_bytes());
-        entry.rules.iter().for_each(|rule| field(rule.as_bytes()));
-        field(entry.detail.as_bytes());
-        field(entry.text.as_bytes());
-        Self { seq, hash: Hash(hash.finalize().into()) }
+        self.followed(&entry.canonical(self.seq + 1, self.hash))
+    }
+
+    /// The head after a record with these canonical bytes.
+    fn followed(self, canonical: &[u8]) -> Self {
+        Self { seq: self.seq + 1, hash: Hash(Sha256::digest(canonical).into()) }
     }
 }
 
@@ -199,93 +289,18 @@ pub type Ticket = Pin<Box<dyn Future<Output = Result<u64, AuditError>> + Send>>;
 
 /// Where records go. Records that one task appends keep their order.
 pub trait Ledger: Send + Sync {
-    /// Whether the log can be written, as far as is known.
-    ///
-    /// # Errors
-    /// When an earlier record could not be.
-    fn health(&self) -> Result<(), AuditError> {
-        Ok(())
+    /// When records could not be written: what writes now that they are lost, so that the log can go on. Nothing, when the
+    /// log is whole as far as is known.
+    fn mend(&self) -> Option<Ticket> {
+        None
     }
 
-    /// Appends a record. The ticket may be dropped: the record is written all the same, before any that comes later.
+    /// Appends a record. The ticket may be dropped: the record is written all the same, before any that comes later. The
+    /// ticket fails when it cannot be written, or one cannot that was appended before it.
     ///
     /// # Errors
-    /// When the log is known to be broken: an earlier record could not be written. The ticket fails when this one cannot.
+    /// When it is known at once that it will not be written.
     fn append(&self, entry: Entry) -> Result<Ticket, AuditError>;
-}
-
-/// What is wrong with a log.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Flaw {
-    /// A number is missing: records were removed, or put elsewhere.
-    #[error("record {expected} is missing: after it comes {found}")]
-    Gap {
-        /// The number that should have come.
-        expected: u64,
-        /// The number that came.
-        found: u64,
-    },
-    /// A record does not have the hash that its contents and its predecessor give.
-    #[error("record {seq} was changed, or one before it was: its hash should be {expected}")]
-    Hash {
-        /// The record.
-        seq: u64,
-        /// The hash that its stored contents give.
-        expected: Hash,
-    },
-    /// A record cannot be read as one.
-    #[error("record {seq} cannot be read: {reason}")]
-    Unreadable {
-        /// The record.
-        seq: u64,
-        /// Why not.
-        reason: String,
-    },
-    /// The log ends before a record that something else in the home speaks of.
-    #[error("the log ends at record {last}, but task {task} was recorded up to {expected}: records were cut off")]
-    Truncated {
-        /// The last record.
-        last: u64,
-        /// The task whose records are missing.
-        task: String,
-        /// Its last record.
-        expected: u64,
-    },
-}
-
-/// Checks a chain, record by record.
-#[derive(Debug)]
-pub struct Verifier {
-    head: Head,
-}
-
-impl Default for Verifier {
-    fn default() -> Self {
-        Self { head: Head::EMPTY }
-    }
-}
-
-impl Verifier {
-    /// Checks the next record, in the order of the numbers.
-    ///
-    /// # Errors
-    /// When the record does not follow the ones before.
-    pub fn check(&mut self, record: &Record) -> Result<(), Flaw> {
-        let next = self.head.after(&record.entry);
-        if record.seq != next.seq {
-            return Err(Flaw::Gap { expected: next.seq, found: record.seq });
-        }
-        if record.hash != next.hash {
-            return Err(Flaw::Hash { seq: record.seq, expected: next.hash });
-        }
-        self.head = next;
-        Ok(())
-    }
-
-    /// Where the chain stands.
-    pub fn head(&self) -> Head {
-        self.head
-    }
 }
 
 #[cfg(test)]
@@ -325,7 +340,9 @@ mod tests {
 
     fn verify(records: &[Record]) -> Result<Head, Flaw> {
         let mut verifier = Verifier::default();
-        records.iter().try_for_each(|record| verifier.check(record))?;
+        for record in records {
+            verifier.check(record)?;
+        }
         Ok(verifier.head())
     }
 
@@ -339,6 +356,41 @@ mod tests {
         (one.rules, one.detail) = (vec!["a".into(), "b".into()], String::new());
         (two.rules, two.detail) = (vec!["a".into()], "b".into());
         assert_ne!(Head::EMPTY.after(&one).hash, Head::EMPTY.after(&two).hash);
+    }
+
+    #[test]
+    fn a_record_is_no_longer_than_an_entry_of_a_log_may_be() {
+        let short = entry("short");
+        assert_eq!(*short.fitted(), short);
+        let huge = "é\u{1}\"".repeat(100_000);
+        let mut long = entry(&huge);
+        for field in [&mut long.task, &mut long.component, &mut long.action, &mut long.resource, &mut long.arguments] {
+            field.clone_from(&huge);
+        }
+        (long.code, long.detail) = (huge.clone(), huge.clone());
+        for rules in [vec![huge.clone()], vec!["r".to_owned(); 100_000], Vec::new()] {
+            long.rules = rules;
+            let fitted = long.fitted().into_owned();
+            assert!(fitted.canonical(u64::MAX, Hash::NONE).len() <= LONGEST);
+            assert!(fitted.resource.ends_with('…') && fitted.detail.starts_with("{\"cut\":"), "{fitted:?}");
+            assert!(long.rules.is_empty() || fitted.rules.last().unwrap() == "…");
+            assert_eq!(*fitted.fitted(), fitted);
+        }
+        // All that fits is kept as it is.
+        let mut large = entry("");
+        large.detail = "x".repeat(LONGEST - 2048);
+        assert_eq!(*large.fitted(), large);
+        assert!(large.canonical(u64::MAX, Hash::NONE).len() <= LONGEST);
+    }
+
+    #[test]
+    fn an_exported_record_is_read_back_as_it_is() {
+        let record = chain(&["a\u{1b}“".to_owned()]).remove(0);
+        let line = serde_json::to_string(&record).unwrap();
+        assert_eq!(serde_json::from_str::<Record>(&line).unwrap(), record);
+        for (from, to) in [("\"seq\"", "\"sea\""), ("intent", "intend"), ("\"hash\":\"", "\"hash\":\"+"), ("{", "{\"x\":1,")] {
+            assert!(serde_json::from_str::<Record>(&line.replacen(from, to, 1)).is_err(), "{from}");
+        }
     }
 
     #[test]

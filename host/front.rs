@@ -29,6 +29,7 @@ use crate::edge::folder::HostFolders;
 use crate::edge::http::Web;
 use crate::edge::identities::Identities;
 use crate::edge::keep::Destination;
+use crate::edge::checkpoints::Checkpoints;
 use crate::edge::ledger::AuditLog;
 use crate::edge::sealing::Sealing;
 use crate::edge::secrets::Secrets;
@@ -225,6 +226,7 @@ impl Host {
         let database = Database::open(&home)?;
         let settings = Settings::open(&home)?;
         let sealing = Arc::new(Sealing::new(&home, &settings.store.key, settings.store.before.as_ref()));
+        let checkpoints = Checkpoints::new(Arc::clone(&sealing), settings.audit);
         Ok(Self {
             secrets: Secrets::new(Arc::clone(&database), Arc::clone(&sealing), settings.secrets),
             identities: Identities::new(Arc::clone(&database), sealing, settings.identity),
@@ -235,7 +237,7 @@ impl Host {
             web: Arc::new(Web::default()),
             people: settings.people,
             point: settings.point.map(|point| Arc::new(DecisionPoint::new(point)) as Arc<dyn Point>),
-            audit: AuditLog::new(Arc::clone(&database)),
+            audit: AuditLog::new(Arc::clone(&database)).signed(checkpoints),
             approvals: Approvals::new(Arc::clone(&database)),
             tasks: TaskList::new(database),
         })

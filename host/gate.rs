@@ -436,7 +436,9 @@ impl<'a, G> Guard<'a, G> {
             gate.budget.refused();
             Denied::Refused(Refusal { code: Code::Unavailable, record: 0 })
         };
-        gate.ledger.health().map_err(unavailable)?;
+        if let Some(mended) = gate.ledger.mend() {
+            mended.await.map_err(unavailable)?;
+        }
         if let Some(approved) = approved {
             // What a person approved waits for the disk, whatever it is: the approval is used up by it.
             return match gate.desk.claim(approved.claim.clone(), gate.covered(entry.clone())).await {

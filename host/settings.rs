@@ -1,5 +1,6 @@
 //! The host's own configuration: `config.toml` in the home folder.
 
+pub mod audit;
 pub mod secret;
 
 use std::collections::BTreeMap;
@@ -12,6 +13,7 @@ use crate::people::People;
 use crate::policy::point::Setting;
 use crate::secret::SecretName;
 
+use self::audit::AuditSetting;
 use self::secret::{SecretSetting, SourceSetting, StoreSetting};
 
 /// The file in the home folder.
@@ -30,6 +32,8 @@ pub struct Settings {
     pub secrets: BTreeMap<SecretName, SourceSetting>,
     /// `[identity]`: as whom tasks present themselves.
     pub identity: identity::Setting,
+    /// `[audit]`: how often checkpoints of the log are made, and for which log.
+    pub audit: AuditSetting,
 }
 
 impl Settings {
@@ -51,15 +55,16 @@ impl Settings {
     }
 
     fn of(source: &Source) -> Result<Self, ManifestError> {
-        let mut fields =
-            Fields::of_document(source, &["people", "decision-point", "secret-store", "secrets", "identity"])?;
+        let known = ["people", "decision-point", "secret-store", "secrets", "identity", "audit"];
+        let mut fields = Fields::of_document(source, &known)?;
         let people = fields.take("people").map(|(_, table)| People::of(source, table)).transpose()?;
         let point = fields.read("decision-point")?.map(toml::Spanned::into_inner);
         let store = fields.read("secret-store")?.map(toml::Spanned::into_inner).unwrap_or_default();
         let secrets = fields.read::<BTreeMap<SecretName, SecretSetting>>("secrets")?.map(toml::Spanned::into_inner);
         let secrets = secrets.unwrap_or_default().into_iter().map(|(name, setting)| (name, setting.source)).collect();
         let identity = fields.read("identity")?.map(toml::Spanned::into_inner).unwrap_or_default();
-        Ok(Self { people: people.unwrap_or_default(), point, store, secrets, identity })
+        let audit = fields.read("audit")?.map(toml::Spanned::into_inner).unwrap_or_default();
+        Ok(Self { people: people.unwrap_or_default(), point, store, secrets, identity, audit })
     }
 }
 
@@ -137,6 +142,17 @@ mod tests {
             "path = \"a\", timeout = \"0s\"",
         ] {
             assert!(vault(&format!("address = \"https://v\", {odd}")).is_err(), "{odd}");
+        }
+    }
+
+    #[test]
+    fn checkpoints_are_configured_strictly() {
+        let read = settings("[audit]\nrecords = 10\norigin = \"audit.example.net/host-1\"\n").unwrap().audit;
+        assert_eq!((read.records.get(), read.time.duration().as_secs()), (10, 60));
+        assert_eq!(read.origin.unwrap().as_str(), "audit.example.net/host-1");
+        assert_eq!(settings("").unwrap().audit.records.get(), 1000);
+        for odd in ["records = 0", "time = \"0s\"", "time = \"soon\"", "origin = \"a b\"", "origin = \"a+b\"", "every = 1"] {
+            assert!(settings(&format!("[audit]\n{odd}\n")).is_err(), "{odd}");
         }
     }
 

@@ -26,7 +26,7 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// Pieces of work in one transaction, at most.
 const GROUP: usize = 1024;
 /// The layout of the tables.
-const VERSION: i64 = 3;
+const VERSION: i64 = 4;
 
 const TABLES: &str = "
     CREATE TABLE audit (
@@ -156,6 +156,27 @@ const THIRD: &str = "
     ) STRICT, WITHOUT ROWID;
 ";
 
+/// What the fourth layout has beside the third.
+const FOURTH: &str = "
+    -- Keys that sign checkpoints of the audit log: the private half sealed, its name sealed in.
+    CREATE TABLE checkpoint_key (
+        origin   TEXT PRIMARY KEY,
+        public   BLOB NOT NULL,
+        data_key INTEGER NOT NULL REFERENCES data_key (id),
+        sealed   BLOB NOT NULL,
+        made     INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+
+    -- Signed statements of what the first `size` records are, with what has to be known to append to their tree.
+    CREATE TABLE checkpoint (
+        size     INTEGER PRIMARY KEY,
+        frontier BLOB NOT NULL,
+        note     TEXT NOT NULL
+    ) STRICT;
+    CREATE TRIGGER checkpoint_is_not_changed BEFORE UPDATE ON checkpoint BEGIN SELECT RAISE(ABORT, 'checkpoints are append-only'); END;
+    CREATE TRIGGER checkpoint_is_not_deleted BEFORE DELETE ON checkpoint BEGIN SELECT RAISE(ABORT, 'checkpoints are append-only'); END;
+";
+
 /// Why the database did not do something.
 #[derive(Clone, Debug, thiserror::Error, miette::Diagnostic)]
 pub enum DatabaseError {
@@ -248,20 +269,18 @@ impl Database {
         self.write_noting(work, |_| ())
     }
 
-    /// As [`Self::write`]; `note` is told of a failure also when nobody awaits the future.
+    /// As [`Self::write`]; `note` is told what came of it, in the order of the work, also when nobody awaits the future.
     pub(crate) fn write_noting<T: Send + 'static, E: From<DatabaseError> + Send + 'static>(
         &self,
         work: impl FnOnce(&Transaction<'_>) -> Result<T, E> + Send + 'static,
-        note: impl FnOnce(&E) + Send + 'static,
+        note: impl FnOnce(&Result<T, E>) + Send + 'static,
     ) -> Answer<T, E> {
         let (reply, answer) = oneshot::channel();
         let work: Work = Box::new(move |transaction| {
             let result = transaction.map_err(E::from).and_then(|transaction| in_savepoint(transaction, work));
             Box::new(move |committed| {
                 let result = committed.map_err(E::from).and(result);
-                if let Err(error) = &result {
-                    note(error);
-                }
+                note(&result);
                 // Nobody may wait for the answer.
                 let _ = reply.send(result);
             })
@@ -316,9 +335,10 @@ fn lay_out(connection: &mut Connection) -> rusqlite::Result<i64> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let found: i64 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     let missing = match found {
-        0 => [TABLES, SECOND, THIRD].as_slice(),
-        1 => &[SECOND, THIRD],
-        2 => &[THIRD],
+        0 => [TABLES, SECOND, THIRD, FOURTH].as_slice(),
+        1 => &[SECOND, THIRD, FOURTH],
+        2 => &[THIRD, FOURTH],
+        3 => &[FOURTH],
         _ => return Ok(found),
     };
     missing.iter().try_for_each(|tables| transaction.execute_batch(tables))?;
@@ -332,6 +352,10 @@ fn in_savepoint<T, E: From<DatabaseError>>(
     work: impl FnOnce(&Transaction<'_>) -> Result<T, E>,
 ) -> Result<T, E> {
     let failed = |error: rusqlite::Error| E::from(DatabaseError::from(error));
+    // When the disk is full, SQLite may roll back the whole transaction by itself. A savepoint would begin another.
+    if transaction.is_autocommit() {
+        return Err(E::from(DatabaseError::Commit("what was written with it could not be".to_owned())));
+    }
     transaction.execute_batch("SAVEPOINT work").map_err(failed)?;
     match work(transaction) {
         Ok(value) => transaction.execute_batch("RELEASE work").map_err(failed).map(|()| value),

@@ -1,23 +1,41 @@
 //! The audit log in the database: appends with the chain's head read in the same transaction, and reads for the operator.
 
-use std::sync::{Arc, Mutex, PoisonError};
+mod proof;
+mod standing;
+mod verdict;
 
-use rusqlite::{OptionalExtension as _, Row, Transaction};
+use std::sync::Arc;
 
+use rusqlite::{Connection, OptionalExtension as _, Row, Transaction};
+
+pub use self::verdict::Verdict;
+
+use self::standing::Standing;
+use super::checkpoints::Checkpoints;
 use super::database::{Database, DatabaseError};
-use crate::audit::{AuditError, Entry, Flaw, Hash, Head, Kind, Ledger, Record, Ticket, Verifier};
+use crate::audit::{AuditError, Entry, Flaw, Hash, Head, Kind, Ledger, Record, Ticket};
+
+/// Records that are read at once.
+const PAGE: u64 = 1_000;
 
 /// The log of one home.
 #[derive(Clone)]
 pub struct AuditLog {
     database: Arc<Database>,
-    broken: Broken,
+    standing: Standing,
+    checkpoints: Option<Checkpoints>,
 }
 
 impl AuditLog {
-    /// The log that a database holds.
+    /// The log that a database holds, without checkpoints.
     pub fn new(database: Arc<Database>) -> Self {
-        Self { database, broken: Broken::default() }
+        Self { database, standing: Standing::default(), checkpoints: None }
+    }
+
+    /// With checkpoints that are made as it grows.
+    #[must_use]
+    pub fn signed(self, checkpoints: Checkpoints) -> Self {
+        Self { checkpoints: Some(checkpoints), ..self }
     }
 
     /// Up to `limit` records after `after`, of one task and its calls or of all, in order.
@@ -30,94 +48,38 @@ impl AuditLog {
         after: u64,
         limit: u64,
     ) -> Result<Vec<Result<Record, Flaw>>, DatabaseError> {
-        let connection = self.database.read();
-        let mut statement = connection.prepare_cached(
-            "SELECT seq, kind, at, task, component, effect, import, action, resource, arguments, code, rules, detail, text, hash
-             FROM audit WHERE seq > ?1 AND (?2 IS NULL OR task = ?2 OR task LIKE ?2 || '/%') ORDER BY seq LIMIT ?3",
-        )?;
-        let rows = statement.query_map((number(after), task, number(limit)), |row| Ok(record(row)))?;
-        Ok(rows.collect::<Result<_, _>>()?)
-    }
-
-    /// Checks the whole chain.
-    ///
-    /// # Errors
-    /// When the database cannot be read. What is wrong with the log is the inner error.
-    pub fn verify(&self) -> Result<Result<Head, Flaw>, DatabaseError> {
-        // Asked first: what ends while the chain is read only makes it longer.
-        let newest = "SELECT id, audit_last FROM task WHERE audit_last NOT NULL ORDER BY audit_last DESC LIMIT 1";
-        let newest = self
-            .database
-            .read()
-            .query_row(newest, [], |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?.cast_unsigned())))
-            .optional()?;
-        let mut verifier = Verifier::default();
-        loop {
-            let page = self.records(None, verifier.head().seq, 10_000)?;
-            if page.is_empty() {
-                break;
-            }
-            for record in page {
-                if let Err(flaw) = record.and_then(|record| verifier.check(&record)) {
-                    return Ok(Err(flaw));
-                }
-            }
-        }
-        let head = verifier.head();
-        Ok(match newest {
-            Some((task, expected)) if expected > head.seq => Err(Flaw::Truncated { last: head.seq, task, expected }),
-            _ => Ok(head),
-        })
-    }
-
-    /// The hash of a record.
-    ///
-    /// # Errors
-    /// When the database cannot be read or has no such record.
-    pub fn hash(&self, seq: u64) -> Result<Hash, DatabaseError> {
-        let hash =
-            self.database.read().query_row("SELECT hash FROM audit WHERE seq = ?1", [number(seq)], |row| row.get(0))?;
-        Ok(Hash(hash))
+        page(&self.database.read(), task, after, limit)
     }
 }
 
 impl Ledger for AuditLog {
-    fn health(&self) -> Result<(), AuditError> {
-        self.broken.get().map_or(Ok(()), Err)
+    fn mend(&self) -> Option<Ticket> {
+        if self.standing.is_whole() {
+            return None;
+        }
+        let turn = self.standing.turn(0);
+        let noted = Arc::clone(&turn);
+        let write = move |rows: &Transaction<'_>| turn.write(rows, |_| Ok(0));
+        Some(self.database.write_noting(write, move |result| noted.settle(result)))
     }
 
     fn append(&self, entry: Entry) -> Result<Ticket, AuditError> {
-        self.health()?;
-        let (before, after) = (self.broken.clone(), self.broken.clone());
-        // The writer does one piece of work after another: what comes after a record that was not written is not written.
-        let write = move |transaction: &Transaction<'_>| match before.get() {
-            Some(error) => Err(error),
-            None => append(transaction, &entry).map_err(|error| before.set(&error)),
+        let turn = self.standing.turn(1);
+        let noted = Arc::clone(&turn);
+        let checkpoints = self.checkpoints.clone();
+        let append = move |rows: &Transaction<'_>| {
+            let seq = append(rows, &entry)?;
+            checkpoints.map_or(Ok(()), |checkpoints| checkpoints.after(rows, seq, entry.at))?;
+            Ok(seq)
         };
-        let written = self.database.write_noting(write, move |error: &AuditError| drop(after.set(error)));
-        Ok(Box::pin(written))
+        let write = move |rows: &Transaction<'_>| turn.write(rows, append);
+        Ok(self.database.write_noting(write, move |result| noted.settle(result)))
     }
 }
 
 impl From<DatabaseError> for AuditError {
     fn from(error: DatabaseError) -> Self {
         Self(error.to_string())
-    }
-}
-
-/// Why the log is broken, once it is. Nothing is appended any more.
-#[derive(Clone, Default)]
-struct Broken(Arc<Mutex<Option<AuditError>>>);
-
-impl Broken {
-    fn get(&self) -> Option<AuditError> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Notes the first reason, and gives it.
-    fn set(&self, error: &impl ToString) -> AuditError {
-        let mut reason = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        reason.get_or_insert_with(|| AuditError(error.to_string())).clone()
     }
 }
 
@@ -147,6 +109,7 @@ pub(crate) fn append(transaction: &Transaction<'_>, entry: &Entry) -> Result<u64
         .query_row([], |row| Ok(Head { seq: row.get::<_, i64>(0)?.cast_unsigned(), hash: Hash(row.get(1)?) }))
         .optional()?
         .unwrap_or(Head::EMPTY);
+    let entry = &*entry.fitted();
     let next = head.after(entry);
     let rules = serde_json::Value::from(entry.rules.clone()).to_string();
     transaction
@@ -171,6 +134,45 @@ pub(crate) fn append(transaction: &Transaction<'_>, entry: &Entry) -> Result<u64
     Ok(next.seq)
 }
 
+/// A page of records, in order.
+fn page(
+    rows: &Connection,
+    task: Option<&str>,
+    after: u64,
+    limit: u64,
+) -> Result<Vec<Result<Record, Flaw>>, DatabaseError> {
+    let mut statement = rows.prepare_cached(
+        "SELECT seq, kind, at, task, component, effect, import, action, resource, arguments, code, rules, detail, text, hash
+         FROM audit WHERE seq > ?1 AND (?2 IS NULL OR task = ?2 OR task LIKE ?2 || '/%') ORDER BY seq LIMIT ?3",
+    )?;
+    let found = statement.query_map((number(after), task, number(limit)), |row| Ok(record(row)))?;
+    Ok(found.collect::<Result<_, _>>()?)
+}
+
+/// Goes through all records after `after` and up to `last`, page by page, until one is not as it should be.
+pub(super) fn each(
+    rows: &Connection,
+    after: u64,
+    last: u64,
+    mut work: impl FnMut(Record) -> Result<(), Flaw>,
+) -> Result<Result<(), Flaw>, DatabaseError> {
+    let mut after = after;
+    while after < last {
+        let page = page(rows, None, after, PAGE.min(last - after))?;
+        if page.is_empty() {
+            break;
+        }
+        for record in page {
+            let seq = record.as_ref().map_or(after, |record| record.seq);
+            if let Err(flaw) = record.and_then(&mut work) {
+                return Ok(Err(flaw));
+            }
+            after = seq;
+        }
+    }
+    Ok(Ok(()))
+}
+
 /// A stored record, or why it is none.
 fn record(row: &Row<'_>) -> Result<Record, Flaw> {
     let seq = row.get::<_, i64>(0).unwrap_or_default().cast_unsigned();
@@ -188,13 +190,20 @@ fn record(row: &Row<'_>) -> Result<Record, Flaw> {
             resource: row.get(8)?,
             arguments: row.get(9)?,
             code: row.get(10)?,
-            rules: serde_json::from_str(&row.get::<_, String>(11)?)?,
+            rules: rules(&row.get::<_, String>(11)?)?,
             detail: row.get(12)?,
             text: row.get(13)?,
         };
         Ok(Record { seq, entry, hash: Hash(row.get(14)?) })
     };
     read().map_err(|error| Flaw::Unreadable { seq, reason: error.to_string() })
+}
+
+/// Names as they are stored, and in no other spelling.
+fn rules(stored: &str) -> Result<Vec<String>, Box<dyn std::error::Error>> {
+    let rules: Vec<String> = serde_json::from_str(stored)?;
+    let written = serde_json::Value::from(rules.clone()).to_string();
+    if written == stored { Ok(rules) } else { Err("the rules are not written as they should be".into()) }
 }
 
 /// SQLite's integers are signed; the bits are kept.

@@ -106,9 +106,11 @@ impl Sealing {
     /// Seals everything anew, under a new data key, which the configured key wraps. Gives how many rows that were.
     pub(crate) fn rotate(&self, rows: &Transaction<'_>) -> Result<usize, SealError> {
         let mut opened = Vec::new();
-        for (table, name, purpose) in
-            [("secret", "name", "'secret/' || name || '/' || version"), ("signing_key", "kid", "'signing-key/' || kid")]
-        {
+        for (table, name, purpose) in [
+            ("secret", "name", "'secret/' || name || '/' || version"),
+            ("signing_key", "kid", "'signing-key/' || kid"),
+            ("checkpoint_key", "origin", "'checkpoint-key/' || origin"),
+        ] {
             let mut select = rows.prepare(&format!("SELECT {name}, {purpose}, data_key, sealed FROM {table}"))?;
             let found = select.query_map([], |row| {
                 let sealed = Sealed { data_key: row.get(2)?, bytes: row.get(3)? };

@@ -133,7 +133,9 @@ impl<G> Guard<'_, G> {
             let most = gate.budget.limits().approvals;
             return Err(No::unapproved(format!("the task has asked {most} times, which is all that it may")));
         }
-        gate.ledger.health()?;
+        if let Some(mended) = gate.ledger.mend() {
+            mended.await?;
+        }
         let id = gate.desk.open(request).await?.map_err(No::unapproved)?;
         let open = Open::new(&gate.desk, &gate.observer, id);
         let _waiting = gate.budget.wait_for_person();

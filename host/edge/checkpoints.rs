@@ -1,0 +1,292 @@
+//! Makes checkpoints of the audit log, in the transactions that write it, and keeps the key that signs them.
+//!
+//! One is made when enough records have come since the last, or enough time has passed; it starts from the last one's tree
+//! and reads the records since. A key that cannot be had holds up nothing: the log goes on, and the next attempt is made
+//! when as much time has passed again.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use ring::rand::{SecureRandom as _, SystemRandom};
+use rusqlite::{Connection, OptionalExtension as _, Transaction};
+use zeroize::Zeroizing;
+
+use super::database::DatabaseError;
+use super::ledger::{append, by_operator, each, number};
+use super::sealing::{KeyError, SealError, Sealed, Sealing};
+use crate::audit::checkpoint::Checkpoint;
+use crate::audit::note::{KeyName, NoteError, SigningKey, VerifierKey};
+use crate::audit::tree::Frontier;
+use crate::audit::{Flaw, Hash, Verifier};
+use crate::settings::audit::AuditSetting;
+
+/// Why there is no checkpoint.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckpointError {
+    /// The key cannot be had.
+    #[error("the key that signs checkpoints cannot be had: {0}")]
+    Key(#[from] SealError),
+    /// What is stored as a key is none.
+    #[error("the stored key that signs checkpoints is damaged")]
+    Damaged,
+    /// The log does not hold, so nothing is signed.
+    #[error("no checkpoint is signed of a log that does not hold: {0}")]
+    Flaw(#[from] Flaw),
+    /// There is nothing to make one of, or no such record.
+    #[error("the log has {records} records")]
+    Short {
+        /// How many there are.
+        records: u64,
+    },
+    /// The database.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+}
+
+impl From<rusqlite::Error> for CheckpointError {
+    fn from(error: rusqlite::Error) -> Self {
+        DatabaseError::from(error).into()
+    }
+}
+
+/// What makes checkpoints of one home's log.
+#[derive(Clone)]
+pub struct Checkpoints(Arc<Maker>);
+
+struct Maker {
+    sealing: Arc<Sealing>,
+    setting: AuditSetting,
+    known: Mutex<Known>,
+}
+
+/// What is remembered between records.
+#[derive(Default)]
+struct Known {
+    /// The last record of the last checkpoint: its number, and when it was. Before there is one, the first record's time.
+    last: Option<(u64, u64)>,
+    /// When none could be made.
+    failed: Option<u64>,
+    /// The key, once it was opened.
+    key: Option<Arc<SigningKey>>,
+}
+
+/// A checkpoint as it is stored.
+pub(super) struct Stored {
+    pub(super) size: u64,
+    pub(super) frontier: Vec<u8>,
+    pub(super) note: String,
+}
+
+impl Stored {
+    /// The checkpoint and its tree, if the parts of the row belong together and the key signed it.
+    pub(super) fn open(&self, key: &VerifierKey) -> Result<(Checkpoint, Frontier), Flaw> {
+        let size = self.size;
+        let flaw = |reason: NoteError| Flaw::Unbelieved { size, reason };
+        let checkpoint: Checkpoint = self.note.parse().map_err(flaw)?;
+        checkpoint.verify(key).map_err(flaw)?;
+        let tree = Frontier::from_bytes(size, &self.frontier);
+        let tree = tree.ok_or(Flaw::Stored { size, what: "its tree is that of another size" })?;
+        match () {
+            () if checkpoint.size != size => Err(Flaw::Stored { size, what: "it speaks of another number of records" }),
+            () if tree.root() != checkpoint.root => Err(Flaw::Stored { size, what: "its tree has another root" }),
+            () => Ok((checkpoint, tree)),
+        }
+    }
+
+    /// The name of the log that it says it is of.
+    pub(super) fn origin(&self) -> Option<KeyName> {
+        self.note.lines().next()?.parse().ok()
+    }
+}
+
+/// The first stored checkpoint of more than `after` records, or the last one at all.
+pub(super) fn stored(rows: &Connection, after: Option<u64>) -> Result<Option<Stored>, DatabaseError> {
+    let read = |row: &rusqlite::Row<'_>| {
+        Ok(Stored { size: row.get::<_, i64>(0)?.cast_unsigned(), frontier: row.get(1)?, note: row.get(2)? })
+    };
+    let found = match after {
+        Some(after) => rows
+            .prepare_cached("SELECT size, frontier, note FROM checkpoint WHERE size > ?1 ORDER BY size LIMIT 1")?
+            .query_row([number(after)], read),
+        None => rows
+            .prepare_cached("SELECT size, frontier, note FROM checkpoint ORDER BY size DESC LIMIT 1")?
+            .query_row([], read),
+    };
+    Ok(found.optional()?)
+}
+
+/// The public key of a log's name, or of the one that came first.
+pub(super) fn public(rows: &Connection, origin: Option<&KeyName>) -> Result<Option<VerifierKey>, CheckpointError> {
+    let select = "SELECT origin, public FROM checkpoint_key WHERE ?1 IS NULL OR origin = ?1 ORDER BY made, origin LIMIT 1";
+    let read = |row: &rusqlite::Row<'_>| Ok((row.get::<_, String>(0)?, row.get::<_, Vec<u8>>(1)?));
+    let found = rows.prepare_cached(select)?.query_row([origin.map(KeyName::as_str)], read).optional()?;
+    let Some((origin, public)) = found else { return Ok(None) };
+    let (Ok(origin), Ok(public)) = (origin.parse(), public.try_into()) else { return Err(CheckpointError::Damaged) };
+    Ok(Some(VerifierKey::new(origin, public)))
+}
+
+fn last_record(rows: &Connection) -> Result<u64, DatabaseError> {
+    let last: Option<i64> = rows.prepare_cached("SELECT max(seq) FROM audit")?.query_row([], |row| row.get(0))?;
+    Ok(last.unwrap_or_default().cast_unsigned())
+}
+
+fn purpose(origin: &KeyName) -> String {
+    format!("checkpoint-key/{origin}")
+}
+
+fn random<const BYTES: usize>() -> Result<Zeroizing<[u8; BYTES]>, SealError> {
+    let mut bytes = Zeroizing::new([0; BYTES]);
+    let none = |_| SealError::Key(KeyError("the operating system gave no random numbers".to_owned()));
+    SystemRandom::new().fill(&mut *bytes).map_err(none)?;
+    Ok(bytes)
+}
+
+impl Checkpoints {
+    /// As the configuration has them, with a key that is sealed.
+    pub fn new(sealing: Arc<Sealing>, setting: AuditSetting) -> Self {
+        Self(Arc::new(Maker { sealing, setting, known: Mutex::default() }))
+    }
+
+    /// The log's name, if the configuration gives it one.
+    pub(super) fn origin(&self) -> Option<&KeyName> {
+        self.0.setting.origin.as_ref()
+    }
+
+    /// After how many records one is made.
+    pub(super) fn records(&self) -> u64 {
+        self.0.setting.records.get()
+    }
+
+    /// Makes one if it is time, after a record was appended in this transaction.
+    ///
+    /// # Errors
+    /// When the transaction is lost. That there is no checkpoint is no error.
+    pub(super) fn after(&self, rows: &Transaction<'_>, seq: u64, at: u64) -> Result<(), DatabaseError> {
+        if !self.is_time(rows, seq, at)? {
+            return Ok(());
+        }
+        rows.execute_batch("SAVEPOINT checkpoint")?;
+        match self.make(rows) {
+            Ok(_) => rows.execute_batch("RELEASE checkpoint")?,
+            Err(_) => {
+                rows.execute_batch("ROLLBACK TO checkpoint; RELEASE checkpoint")?;
+                self.known().failed = Some(at);
+            }
+        }
+        Ok(())
+    }
+
+    fn is_time(&self, rows: &Connection, seq: u64, at: u64) -> Result<bool, DatabaseError> {
+        let setting = &self.0.setting;
+        let most = u64::try_from(setting.time.duration().as_millis()).unwrap_or(u64::MAX);
+        let due = |(last, then): (u64, u64)| seq.saturating_sub(last) >= setting.records.get() || at.abs_diff(then) >= most;
+        let mut known = self.known();
+        if known.failed.is_some_and(|failed| at.abs_diff(failed) < most) {
+            return Ok(false);
+        }
+        if let Some(last) = known.last
+            && !due(last)
+        {
+            return Ok(false);
+        }
+        // Another process may have made one meanwhile.
+        let select = "SELECT coalesce((SELECT max(size) FROM checkpoint), 0)";
+        let size: i64 = rows.prepare_cached(select)?.query_row([], |row| row.get(0))?;
+        let select = "SELECT at FROM audit WHERE seq = max(?1, 1)";
+        let then: Option<i64> = rows.prepare_cached(select)?.query_row([size], |row| row.get(0)).optional()?;
+        let last = (size.cast_unsigned(), then.map_or(at, i64::cast_unsigned));
+        known.last = Some(last);
+        Ok(due(last))
+    }
+
+    /// Makes one, in a transaction that writes, if there are records that no other speaks of. Gives the newest.
+    ///
+    /// # Errors
+    /// When there are no records, the key cannot be had, or what is there does not hold.
+    pub(super) fn make(&self, rows: &Transaction<'_>) -> Result<Checkpoint, CheckpointError> {
+        if last_record(rows)? == 0 {
+            return Err(CheckpointError::Short { records: 0 });
+        }
+        // Making it is recorded, so that comes first.
+        let key = self.key(rows)?;
+        let newest = stored(rows, None)?;
+        let mut verifier = match &newest {
+            None => Verifier::default(),
+            Some(newest) => {
+                let origin = newest.origin();
+                let signer = public(rows, origin.as_ref())?.ok_or(CheckpointError::Damaged)?;
+                let (checkpoint, tree) = newest.open(&signer)?;
+                if newest.size == last_record(rows)? && signer == *key.verifier() {
+                    return Ok(checkpoint);
+                }
+                let select = "SELECT hash FROM audit WHERE seq = ?1";
+                let hash = rows.prepare_cached(select)?.query_row([number(newest.size)], |row| row.get(0)).optional()?;
+                let cut = || Flaw::Shorter { last: 0, origin: checkpoint.origin.clone(), expected: newest.size };
+                Verifier::after(tree, Hash(hash.ok_or_else(cut)?))
+            }
+        };
+        let mut last = 0;
+        each(rows, verifier.head().seq, u64::MAX, |record| {
+            last = record.entry.at;
+            verifier.check(&record).map(drop)
+        })??;
+        let size = verifier.head().seq;
+        let made = Checkpoint::sign(&key, verifier.tree());
+        rows.prepare_cached("INSERT INTO checkpoint (size, frontier, note) VALUES (?1, ?2, ?3)")?.execute((
+            number(size),
+            verifier.tree().to_bytes(),
+            made.to_string(),
+        ))?;
+        let mut known = self.known();
+        (known.last, known.failed) = (Some((size, last)), None);
+        Ok(made)
+    }
+
+    /// The key that signs; made, and recorded, if there is none.
+    pub(super) fn key(&self, rows: &Transaction<'_>) -> Result<Arc<SigningKey>, CheckpointError> {
+        if let Some(key) = self.opened(rows)? {
+            return Ok(key);
+        }
+        let origin = match self.origin() {
+            Some(origin) => origin.clone(),
+            None => {
+                let name = u64::from_be_bytes(*random()?);
+                format!("ambit.local/{name:016x}").parse().map_err(|_| CheckpointError::Damaged)?
+            }
+        };
+        let seed = random::<32>()?;
+        let sealed = self.0.sealing.seal(rows, &purpose(&origin), &*seed)?;
+        let key = SigningKey::of(origin.clone(), seed).ok_or(CheckpointError::Damaged)?;
+        let made = i64::try_from(crate::config::wall_clock().as_millis()).unwrap_or(i64::MAX);
+        let insert = "INSERT INTO checkpoint_key (origin, public, data_key, sealed, made) VALUES (?1, ?2, ?3, ?4, ?5)";
+        rows.execute(insert, (origin.as_str(), key.verifier().public(), sealed.data_key, sealed.bytes, made))?;
+        append(rows, &by_operator("audit.key", &format!("Key::\"{}\"", key.verifier()), "ambit"))?;
+        // It is not remembered: the transaction may fail.
+        Ok(Arc::new(key))
+    }
+
+    /// The key that signs, if there is one.
+    pub(super) fn opened(&self, rows: &Connection) -> Result<Option<Arc<SigningKey>>, CheckpointError> {
+        let Some(public) = public(rows, self.origin())? else { return Ok(None) };
+        if let Some(key) = self.known().key.as_ref().filter(|key| *key.verifier() == public) {
+            return Ok(Some(Arc::clone(key)));
+        }
+        let origin = public.name().clone();
+        let select = "SELECT data_key, sealed FROM checkpoint_key WHERE origin = ?1";
+        let sealed = rows.query_row(select, [origin.as_str()], |row| {
+            Ok(Sealed { data_key: row.get(0)?, bytes: row.get(1)? })
+        })?;
+        let seed = self.0.sealing.open(rows, &purpose(&origin), &sealed)?;
+        let seed: [u8; 32] = seed.as_slice().try_into().map_err(|_| CheckpointError::Damaged)?;
+        let key = SigningKey::of(origin, Zeroizing::new(seed)).ok_or(CheckpointError::Damaged)?;
+        if *key.verifier() != public {
+            return Err(CheckpointError::Damaged);
+        }
+        let key = Arc::new(key);
+        self.known().key = Some(Arc::clone(&key));
+        Ok(Some(key))
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.0.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,126 @@
+//! Whether a log is whole: what could not be written is counted, and said in the log before it goes on.
+//!
+//! What was queued behind a record that failed fails with it, so that no later record stands where it should. What is
+//! appended after that tries again, in a new *generation*, and writes first how many records were lost.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rusqlite::Transaction;
+
+use super::super::database::DatabaseError;
+use super::{append, by_operator};
+use crate::audit::{AuditError, Entry, escaped};
+
+/// How a log stands in this process.
+#[derive(Clone, Default)]
+pub(super) struct Standing(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    /// Grows with each failure. What was queued in an older one fails.
+    generation: u64,
+    /// Records that could not be written, and that no committed record tells of.
+    lost: u64,
+    /// How many of them a record tells of that is written and not committed.
+    announced: u64,
+    /// Why the first could not.
+    reason: Option<AuditError>,
+}
+
+/// One piece of work on the log, from when it is queued until it is known what came of it.
+pub(super) struct Turn {
+    standing: Standing,
+    generation: u64,
+    /// How many records it is about.
+    records: u64,
+    /// How many lost ones it tells of.
+    announces: AtomicU64,
+}
+
+/// The record of what was lost.
+fn lost(records: u64, why: &AuditError) -> Entry {
+    let detail = serde_json::json!({ "records": records, "why": escaped(&why.0) }).to_string();
+    Entry { code: "lost".to_owned(), detail, ..by_operator("audit.lost", "", "ambit") }
+}
+
+impl Standing {
+    /// Whether nothing is lost that no record tells of.
+    pub(super) fn is_whole(&self) -> bool {
+        self.state().lost == 0
+    }
+
+    /// Begins work that appends so many records.
+    pub(super) fn turn(&self, records: u64) -> Arc<Turn> {
+        let generation = self.state().generation;
+        Arc::new(Turn { standing: self.clone(), generation, records, announces: AtomicU64::new(0) })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Turn {
+    /// Does the work in its transaction, after what has to be said first.
+    pub(super) fn write<T>(
+        &self,
+        rows: &Transaction<'_>,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T, DatabaseError>,
+    ) -> Result<T, AuditError> {
+        let before = self.announce()?;
+        let written = before.map_or(Ok(0), |entry| append(rows, &entry)).and_then(|_| work(rows));
+        written.map_err(|error| {
+            let error = AuditError::from(error);
+            let mut state = self.standing.state();
+            self.withdraw(&mut state);
+            state.fail(self.generation, &error);
+            error
+        })
+    }
+
+    /// The record that has to come before.
+    fn announce(&self) -> Result<Option<Entry>, AuditError> {
+        let mut state = self.standing.state();
+        if let Some(reason) = state.reason.clone().filter(|_| self.generation < state.generation) {
+            return Err(reason);
+        }
+        let records = state.lost - state.announced;
+        state.announced = state.lost;
+        self.announces.store(records, Ordering::Relaxed);
+        Ok(state.reason.as_ref().filter(|_| records > 0).map(|reason| lost(records, reason)))
+    }
+
+    fn withdraw(&self, state: &mut State) -> u64 {
+        let announces = self.announces.swap(0, Ordering::Relaxed);
+        state.announced -= announces;
+        announces
+    }
+
+    /// Takes note of what came of it, once that is known.
+    pub(super) fn settle<T>(&self, result: &Result<T, AuditError>) {
+        let mut state = self.standing.state();
+        let announced = self.withdraw(&mut state);
+        match result {
+            Ok(_) => state.lost -= announced,
+            Err(error) => {
+                state.lost += self.records;
+                state.fail(self.generation, error);
+                state.reason.get_or_insert_with(|| error.clone());
+            }
+        }
+        if state.lost == 0 {
+            state.reason = None;
+        }
+    }
+}
+
+impl State {
+    /// Takes note of a failure that is not merely that of another one before.
+    fn fail(&mut self, generation: u64, error: &AuditError) {
+        if generation == self.generation {
+            self.generation += 1;
+            self.reason.get_or_insert_with(|| error.clone());
+        }
+    }
+}

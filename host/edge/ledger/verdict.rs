@@ -1,0 +1,154 @@
+//! Whether the stored log holds: its chain, its own checkpoints, and those that were kept elsewhere.
+
+use rusqlite::OptionalExtension as _;
+
+use super::super::checkpoints::{self, CheckpointError, Stored};
+use super::{AuditLog, number, page};
+use crate::audit::checkpoint::Checkpoint;
+use crate::audit::note::{KeyName, VerifierKey};
+use crate::audit::{Flaw, Hash, Head, Verifier};
+
+/// Records that are read at once.
+const PAGE: u64 = 10_000;
+
+/// What a log is that holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// Its last record.
+    pub head: Head,
+    /// The root of the tree over all records.
+    pub root: Hash,
+    /// How many stored checkpoints were verified.
+    pub checkpoints: u64,
+    /// How many records the last of them speaks of.
+    pub covered: u64,
+    /// Why checkpoints cannot be signed at present, if records have gone without one for long.
+    pub unsigned: Option<String>,
+}
+
+impl AuditLog {
+    /// Checks the whole log, beside checkpoints that were kept elsewhere. With `keys`, logs of their names are believed by
+    /// these keys alone; the others by the home's own.
+    ///
+    /// # Errors
+    /// When the database cannot be read. What is wrong with the log is the inner error.
+    pub fn verify(
+        &self,
+        kept: Vec<Checkpoint>,
+        keys: &[VerifierKey],
+    ) -> Result<Result<Verdict, Flaw>, CheckpointError> {
+        // Asked first: what is written while the chain is read only makes it longer.
+        let newest = "SELECT id, audit_last FROM task WHERE audit_last NOT NULL ORDER BY audit_last DESC LIMIT 1";
+        let newest = self
+            .database
+            .read()
+            .query_row(newest, [], |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?.cast_unsigned())))
+            .optional()?;
+        if let Some(flaw) = kept.iter().find_map(|checkpoint| self.believed(checkpoint, keys).transpose()) {
+            return flaw.map(Err);
+        }
+        let mut verifier = Verifier::against(kept);
+        let checked = self.check(&mut verifier, keys)?;
+        let (checkpoints, covered) = match checked {
+            Ok(checked) => checked,
+            Err(flaw) => return Ok(Err(flaw)),
+        };
+        let head = match verifier.end() {
+            Ok(head) => head,
+            Err(flaw) => return Ok(Err(flaw)),
+        };
+        if let Some((task, expected)) = newest.filter(|(_, expected)| *expected > head.seq) {
+            return Ok(Err(Flaw::Truncated { last: head.seq, task, expected }));
+        }
+        let unsigned = self.unsigned(head.seq - covered);
+        Ok(Ok(Verdict { head, root: verifier.tree().root(), checkpoints, covered, unsigned }))
+    }
+
+    /// Why a checkpoint that was kept elsewhere is not believed, if it is not.
+    fn believed(&self, checkpoint: &Checkpoint, keys: &[VerifierKey]) -> Result<Option<Flaw>, CheckpointError> {
+        let Some(key) = self.key_of(Some(&checkpoint.origin), keys)? else {
+            return Ok(Some(Flaw::Stranger { origin: checkpoint.origin.clone() }));
+        };
+        let size = checkpoint.size;
+        Ok(checkpoint.verify(&key).err().map(|reason| Flaw::Unbelieved { size, reason }))
+    }
+
+    fn key_of(&self, origin: Option<&KeyName>, keys: &[VerifierKey]) -> Result<Option<VerifierKey>, CheckpointError> {
+        match keys.iter().find(|key| Some(key.name()) == origin) {
+            Some(key) => Ok(Some(key.clone())),
+            None => checkpoints::public(&self.database.read(), origin),
+        }
+    }
+
+    /// Goes through all records, and through all stored checkpoints beside them. Gives how many checkpoints there were, and
+    /// of how many records the last one speaks.
+    fn check(
+        &self,
+        verifier: &mut Verifier,
+        keys: &[VerifierKey],
+    ) -> Result<Result<(u64, u64), Flaw>, CheckpointError> {
+        let (mut count, mut covered) = (0, 0);
+        let next = |after| checkpoints::stored(&self.database.read(), after);
+        let mut stored = next(Some(0))?;
+        loop {
+            let page = page(&self.database.read(), None, verifier.head().seq, PAGE)?;
+            if page.is_empty() {
+                break;
+            }
+            for record in page {
+                if let Err(flaw) = record.and_then(|record| verifier.check(&record)) {
+                    return Ok(Err(flaw));
+                }
+                let seq = verifier.head().seq;
+                while let Some(there) = stored.take_if(|stored| stored.size <= seq) {
+                    if let Err(flaw) = self.check_stored(&there, verifier, keys)? {
+                        return Ok(Err(flaw));
+                    }
+                    (count, covered) = (count + 1, there.size);
+                    stored = next(Some(there.size))?;
+                }
+            }
+        }
+        // One that was made meanwhile speaks of records that came meanwhile.
+        let longer = stored.filter(|stored| stored.size > verifier.head().seq);
+        let Some(longer) = longer else { return Ok(Ok((count, covered))) };
+        if super::page(&self.database.read(), None, verifier.head().seq, 1)?.is_empty() {
+            let origin = longer.origin();
+            let odd = Flaw::Stored { size: longer.size, what: "it names no log" };
+            let last = verifier.head().seq;
+            return Ok(Err(origin.map_or(odd, |origin| Flaw::Shorter { last, origin, expected: longer.size })));
+        }
+        Ok(Ok((count, covered)))
+    }
+
+    fn check_stored(
+        &self,
+        stored: &Stored,
+        verifier: &Verifier,
+        keys: &[VerifierKey],
+    ) -> Result<Result<(), Flaw>, CheckpointError> {
+        let size = stored.size;
+        let Some(origin) = stored.origin() else { return Ok(Err(Flaw::Stored { size, what: "it names no log" })) };
+        let Some(key) = self.key_of(Some(&origin), keys)? else { return Ok(Err(Flaw::Stranger { origin })) };
+        Ok(stored.open(&key).and_then(|(checkpoint, _)| verifier.compare(&checkpoint)))
+    }
+
+    /// Why the records since the last checkpoint have none, if there are more than there should be.
+    fn unsigned(&self, records: u64) -> Option<String> {
+        let checkpoints = self.checkpoints.as_ref().filter(|checkpoints| records >= checkpoints.records())?;
+        match checkpoints.opened(&self.database.read()) {
+            Err(error) => Some(error.to_string()),
+            Ok(_) => Some("the key is there now; `ambit audit checkpoint` makes one".to_owned()),
+        }
+    }
+
+    /// The hash of a record.
+    ///
+    /// # Errors
+    /// When the database cannot be read or has no such record.
+    pub fn hash(&self, seq: u64) -> Result<Hash, super::DatabaseError> {
+        let hash =
+            self.database.read().query_row("SELECT hash FROM audit WHERE seq = ?1", [number(seq)], |row| row.get(0))?;
+        Ok(Hash(hash))
+    }
+}
