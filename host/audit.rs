@@ -11,7 +11,10 @@
 //! [checkpoints](checkpoint) that are kept elsewhere show that.
 
 pub mod checkpoint;
+pub mod exported;
 pub mod note;
+pub mod ocsf;
+pub mod otlp;
 pub mod tree;
 mod verify;
 
@@ -388,7 +391,9 @@ mod tests {
         let record = chain(&["a\u{1b}“".to_owned()]).remove(0);
         let line = serde_json::to_string(&record).unwrap();
         assert_eq!(serde_json::from_str::<Record>(&line).unwrap(), record);
-        for (from, to) in [("\"seq\"", "\"sea\""), ("intent", "intend"), ("\"hash\":\"", "\"hash\":\"+"), ("{", "{\"x\":1,")] {
+        for (from, to) in
+            [("\"seq\"", "\"sea\""), ("intent", "intend"), ("\"hash\":\"", "\"hash\":\"+"), ("{", "{\"x\":1,")]
+        {
             assert!(serde_json::from_str::<Record>(&line.replacen(from, to, 1)).is_err(), "{from}");
         }
     }

@@ -49,17 +49,33 @@ struct Arguments {
     #[arg(long, global = true, value_name = "DIR", env = "AMBIT_HOME")]
     home: Option<PathBuf>,
     /// How results are written to stdout
-    #[arg(long, global = true, value_enum, default_value_t = Format::Human)]
-    format: Format,
+    #[arg(long, global = true, value_enum, default_value_t = FormatArgument::Human)]
+    format: FormatArgument,
     #[command(subcommand)]
     verb: Verb,
 }
 
+/// What `--format` takes. What is hidden is for single verbs, whose help names it.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
+enum FormatArgument {
     /// For people
     Human,
     /// For programs: one JSON value
+    Json,
+    #[value(hide = true)]
+    Jsonl,
+    #[value(hide = true)]
+    Ocsf,
+    #[value(hide = true)]
+    Otlp,
+}
+
+/// How all verbs can write their results.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Format {
+    /// For people.
+    Human,
+    /// For programs: one JSON value.
     Json,
 }
 
@@ -88,7 +104,7 @@ enum Verb {
     /// Print what rules can speak of, test rules, or explain one decision
     #[command(subcommand)]
     Policy(policy::Verb),
-    /// Show or verify the audit log
+    /// Show, verify, prove and export the audit log
     #[command(subcommand)]
     Audit(audit::Verb),
     /// Print a completion script for a shell
@@ -201,8 +217,12 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     output::set_up_diagnostics();
-    let context = Context { home, format };
+    let context = Context { home, format: if format == FormatArgument::Json { Format::Json } else { Format::Human } };
     let done = match verb {
+        Verb::Audit(audit::Verb::Export(arguments)) => audit::export(&context, &arguments, format),
+        _ if !matches!(format, FormatArgument::Human | FormatArgument::Json) => {
+            Err(Mistake::failure("this verb does not write that format", "use `--format human` or `--format json`"))
+        }
         Verb::Run(arguments) => run::run(&context, arguments),
         Verb::Check(arguments) => check::check(&context, &arguments),
         Verb::Inspect(arguments) => inspect::inspect(&context, &arguments),

@@ -151,7 +151,9 @@ mod tests {
         assert_eq!((read.records.get(), read.time.duration().as_secs()), (10, 60));
         assert_eq!(read.origin.unwrap().as_str(), "audit.example.net/host-1");
         assert_eq!(settings("").unwrap().audit.records.get(), 1000);
-        for odd in ["records = 0", "time = \"0s\"", "time = \"soon\"", "origin = \"a b\"", "origin = \"a+b\"", "every = 1"] {
+        for odd in
+            ["records = 0", "time = \"0s\"", "time = \"soon\"", "origin = \"a b\"", "origin = \"a+b\"", "every = 1"]
+        {
             assert!(settings(&format!("[audit]\n{odd}\n")).is_err(), "{odd}");
         }
     }

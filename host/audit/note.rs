@@ -317,7 +317,9 @@ mod tests {
             assert!(odd.parse::<Note>().is_err(), "{odd}");
             assert!(Note::all(&odd).is_err(), "{odd}");
         }
-        for odd in ["", "a", "a+b", "a+00000000+AQ==", &KEY.replace("530d", "530D"), &KEY.replace("foo", "fop"), &KEY[..70]] {
+        for odd in
+            ["", "a", "a+b", "a+00000000+AQ==", &KEY.replace("530d", "530D"), &KEY.replace("foo", "fop"), &KEY[..60]]
+        {
             assert!(odd.parse::<VerifierKey>().is_err(), "{odd}");
         }
         for odd in ["", "a b", "a+b", "a\nb", "a\u{a0}b", &"a".repeat(300)] {

@@ -82,8 +82,11 @@ impl Prover {
         while tree.end - tree.start > 1 {
             let leaves = tree.end - tree.start;
             let middle = tree.start + (1 << (leaves - 1).ilog2());
-            let (inside, beside) =
-                if index < middle { (tree.start..middle, middle..tree.end) } else { (middle..tree.end, tree.start..middle) };
+            let (inside, beside) = if index < middle {
+                (tree.start..middle, middle..tree.end)
+            } else {
+                (middle..tree.end, tree.start..middle)
+            };
             parts.push((beside, Frontier::default()));
             tree = inside;
         }

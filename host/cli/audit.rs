@@ -1,10 +1,16 @@
-//! `ambit audit`: the log, and whether it is whole.
+//! `ambit audit`: the log, whether it is whole, and what shows that to others.
+
+mod export;
+mod verify;
 
 use std::io::Write as _;
 use std::process::ExitCode;
 
 use super::{Context, Failure, Format, Mistake, output};
 use crate::audit::{Flaw, Kind, Record};
+use crate::edge::checkpoints::CheckpointError;
+
+pub(super) use self::export::export;
 
 #[derive(clap::Subcommand)]
 pub(super) enum Verb {
@@ -20,20 +26,33 @@ pub(super) enum Verb {
         #[arg(long, value_name = "N", default_value_t = 1000)]
         limit: u64,
     },
-    /// Check the whole chain; exit code 1 when a record was changed, removed or moved
-    Verify,
+    /// Check the whole log; exit code 1 when something was changed, removed or moved
+    Verify(verify::Arguments),
+    /// Make a checkpoint, if there are new records, and print the newest: keep it elsewhere
+    Checkpoint,
+    /// Print the key that checkpoints are verified with: keep it elsewhere
+    Key,
+    /// Print a proof that a record is in the log of a checkpoint, for others to verify without the log
+    Prove {
+        /// The record
+        #[arg(value_name = "SEQ")]
+        seq: u64,
+    },
+    /// Write records to standard output: --format jsonl (can be verified; the default), ocsf or otlp
+    Export(export::Arguments),
 }
 
 pub(super) fn audit(context: &Context, verb: &Verb) -> Result<ExitCode, Failure> {
+    // An exported log is verified without a home.
+    if let Verb::Verify(arguments) = verb {
+        return verify::verify(context, arguments);
+    }
     let host = context.host()?;
     match verb {
         Verb::Show { task, after, limit } => {
             let task = match task {
                 None => None,
-                Some(name) => Some(host.tasks.find(name)?.map(|task| task.task).ok_or_else(|| {
-                    let message = format!("no task, or more than one, is called `{}`", crate::audit::escaped(name));
-                    Mistake::failure(message, "`ambit task list` shows the names")
-                })?),
+                Some(name) => Some(named(&host, name)?),
             };
             let records = readable(host.audit.records(task.as_deref(), *after, *limit)?)?;
             if context.format == Format::Json {
@@ -44,29 +63,44 @@ pub(super) fn audit(context: &Context, verb: &Verb) -> Result<ExitCode, Failure>
             }
             Ok(ExitCode::SUCCESS)
         }
-        Verb::Verify => verify(context, &host),
+        Verb::Checkpoint => print(super::runtime()?.block_on(host.audit.checkpoint())),
+        Verb::Key => print(super::runtime()?.block_on(host.audit.key()).map(|key| format!("{key}\n"))),
+        Verb::Prove { seq } => print(super::runtime()?.block_on(host.audit.prove(*seq))),
+        // Done before, with what was configured for them alone.
+        Verb::Verify(_) | Verb::Export(_) => Ok(ExitCode::SUCCESS),
     }
 }
 
-fn verify(context: &Context, host: &crate::front::Host) -> Result<ExitCode, Failure> {
-    let verdict = host.audit.verify()?;
-    let code = if verdict.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
-    let told = || -> Result<(), Failure> {
-        match (&verdict, context.format) {
-            (Ok(head), Format::Human) => {
-                writeln!(std::io::stdout(), "{} records, the chain is intact, head {}", head.seq, head.hash)?;
+/// Writes what has a form of its own, as it is.
+fn print(made: Result<impl std::fmt::Display, CheckpointError>) -> Result<ExitCode, Failure> {
+    write!(std::io::stdout(), "{}", made?)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+impl From<CheckpointError> for Failure {
+    fn from(error: CheckpointError) -> Self {
+        match error {
+            CheckpointError::Short { .. } => {
+                Mistake::failure(error.to_string(), "records are numbered from 1; `ambit audit show` shows them")
             }
-            (Ok(head), Format::Json) => {
-                output::json(&serde_json::json!({ "intact": true, "records": head.seq, "head": head.hash }))?;
+            CheckpointError::Key(_) => Self::Host(miette::miette!(
+                help = "`key` of [secret-store] in config.toml names what it is sealed under",
+                "{error}"
+            )),
+            CheckpointError::Flaw(_) | CheckpointError::Damaged => {
+                Self::Host(miette::miette!(help = "`ambit audit verify` checks the whole log", "{error}"))
             }
-            (Err(flaw), Format::Human) => writeln!(std::io::stderr(), "error: {flaw}")?,
-            (Err(flaw), Format::Json) => {
-                output::json(&serde_json::json!({ "intact": false, "flaw": flaw.to_string() }))?;
-            }
+            CheckpointError::Database(error) => error.into(),
         }
-        Ok(())
-    };
-    super::answered(told(), code)
+    }
+}
+
+/// The task with that name.
+fn named(host: &crate::front::Host, name: &str) -> Result<String, Failure> {
+    host.tasks.find(name)?.map(|task| task.task).ok_or_else(|| {
+        let message = format!("no task, or more than one, is called `{}`", crate::audit::escaped(name));
+        Mistake::failure(message, "`ambit task list` shows the names")
+    })
 }
 
 /// Records that can be read, or a complaint about the first that cannot.

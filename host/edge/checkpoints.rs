@@ -116,7 +116,8 @@ pub(super) fn stored(rows: &Connection, after: Option<u64>) -> Result<Option<Sto
 
 /// The public key of a log's name, or of the one that came first.
 pub(super) fn public(rows: &Connection, origin: Option<&KeyName>) -> Result<Option<VerifierKey>, CheckpointError> {
-    let select = "SELECT origin, public FROM checkpoint_key WHERE ?1 IS NULL OR origin = ?1 ORDER BY made, origin LIMIT 1";
+    let select =
+        "SELECT origin, public FROM checkpoint_key WHERE ?1 IS NULL OR origin = ?1 ORDER BY made, origin LIMIT 1";
     let read = |row: &rusqlite::Row<'_>| Ok((row.get::<_, String>(0)?, row.get::<_, Vec<u8>>(1)?));
     let found = rows.prepare_cached(select)?.query_row([origin.map(KeyName::as_str)], read).optional()?;
     let Some((origin, public)) = found else { return Ok(None) };
@@ -178,7 +179,8 @@ impl Checkpoints {
     fn is_time(&self, rows: &Connection, seq: u64, at: u64) -> Result<bool, DatabaseError> {
         let setting = &self.0.setting;
         let most = u64::try_from(setting.time.duration().as_millis()).unwrap_or(u64::MAX);
-        let due = |(last, then): (u64, u64)| seq.saturating_sub(last) >= setting.records.get() || at.abs_diff(then) >= most;
+        let due =
+            |(last, then): (u64, u64)| seq.saturating_sub(last) >= setting.records.get() || at.abs_diff(then) >= most;
         let mut known = self.known();
         if known.failed.is_some_and(|failed| at.abs_diff(failed) < most) {
             return Ok(false);
@@ -219,7 +221,8 @@ impl Checkpoints {
                     return Ok(checkpoint);
                 }
                 let select = "SELECT hash FROM audit WHERE seq = ?1";
-                let hash = rows.prepare_cached(select)?.query_row([number(newest.size)], |row| row.get(0)).optional()?;
+                let hash =
+                    rows.prepare_cached(select)?.query_row([number(newest.size)], |row| row.get(0)).optional()?;
                 let cut = || Flaw::Shorter { last: 0, origin: checkpoint.origin.clone(), expected: newest.size };
                 Verifier::after(tree, Hash(hash.ok_or_else(cut)?))
             }
@@ -272,9 +275,8 @@ impl Checkpoints {
         }
         let origin = public.name().clone();
         let select = "SELECT data_key, sealed FROM checkpoint_key WHERE origin = ?1";
-        let sealed = rows.query_row(select, [origin.as_str()], |row| {
-            Ok(Sealed { data_key: row.get(0)?, bytes: row.get(1)? })
-        })?;
+        let sealed =
+            rows.query_row(select, [origin.as_str()], |row| Ok(Sealed { data_key: row.get(0)?, bytes: row.get(1)? }))?;
         let seed = self.0.sealing.open(rows, &purpose(&origin), &sealed)?;
         let seed: [u8; 32] = seed.as_slice().try_into().map_err(|_| CheckpointError::Damaged)?;
         let key = SigningKey::of(origin, Zeroizing::new(seed)).ok_or(CheckpointError::Damaged)?;
