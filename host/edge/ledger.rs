@@ -210,3 +210,6 @@ fn rules(stored: &str) -> Result<Vec<String>, Box<dyn std::error::Error>> {
 pub(crate) fn number(value: u64) -> i64 {
     value.cast_signed()
 }
+
+#[cfg(test)]
+mod tests;
