@@ -101,7 +101,9 @@ impl Stored {
 /// The first stored checkpoint of more than `after` records, or the last one at all.
 pub(super) fn stored(rows: &Connection, after: Option<u64>) -> Result<Option<Stored>, DatabaseError> {
     let read = |row: &rusqlite::Row<'_>| {
-        Ok(Stored { size: row.get::<_, i64>(0)?.cast_unsigned(), frontier: row.get(1)?, note: row.get(2)? })
+        // What is no text any more is no note either, and not the database's failure.
+        let note = String::from_utf8_lossy(row.get_ref(2)?.as_bytes()?).into_owned();
+        Ok(Stored { size: row.get::<_, i64>(0)?.cast_unsigned(), frontier: row.get(1)?, note })
     };
     let found = match after {
         Some(after) => rows
