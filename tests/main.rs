@@ -20,6 +20,7 @@ mod wire;
 
 mod approvals;
 mod architecture;
+mod audit;
 mod browse;
 mod command_line;
 mod compute;

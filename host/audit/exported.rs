@@ -59,3 +59,79 @@ pub fn believed(kept: &[super::checkpoint::Checkpoint], keys: &[VerifierKey]) ->
         checkpoint.verify(key).map_err(|reason| Flaw::Unbelieved { size: checkpoint.size, reason })
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Entry, Head, Kind};
+    use super::*;
+
+    /// Records of all kinds, as they are exported.
+    fn log() -> Vec<u8> {
+        let mut head = Head::EMPTY;
+        let mut log = Vec::new();
+        for (at, kind) in Kind::ALL.into_iter().enumerate() {
+            let entry = Entry {
+                kind,
+                at: 1_795_392_000_000 + at as u64,
+                task: "01K/2".into(),
+                component: "agent".into(),
+                effect: 1,
+                import: 1,
+                action: "tools.call".into(),
+                resource: "Tool::\"a.b\"".into(),
+                arguments: "00".into(),
+                code: "allowed".into(),
+                rules: vec!["one".into(), "zwei ü".into()],
+                detail: "{\"why\":\"x\"}".into(),
+                text: "\u{1b}“\\".into(),
+            };
+            head = head.after(&entry);
+            serde_json::to_writer(&mut log, &Record { seq: head.seq, entry, hash: head.hash }).unwrap();
+            log.push(b'\n');
+        }
+        log
+    }
+
+    fn verify(log: &[u8]) -> Result<u64, ExportError> {
+        let mut verifier = Verifier::default();
+        check(&mut &*log, &mut verifier)?;
+        Ok(verifier.end()?.seq)
+    }
+
+    #[test]
+    fn every_changed_byte_of_an_exported_log_is_found() {
+        let log = log();
+        assert_eq!(verify(&log).unwrap(), 8);
+        for at in 0..log.len() {
+            for bit in [0, 3, 5, 7] {
+                let mut changed = log.clone();
+                changed[at] ^= 1 << bit;
+                assert!(verify(&changed).is_err(), "bit {bit} of byte {at}");
+            }
+            let mut longer = log.clone();
+            longer.insert(at, b' ');
+            assert!(verify(&longer).is_err(), "a space at {at}");
+            let mut shorter = log.clone();
+            shorter.remove(at);
+            assert!(verify(&shorter).is_err(), "without byte {at}");
+        }
+    }
+
+    #[test]
+    fn lines_that_are_missing_or_moved_are_named() {
+        let log = String::from_utf8(log()).unwrap();
+        let lines: Vec<&str> = log.split_inclusive('\n').collect();
+        for at in 0..lines.len() - 1 {
+            let mut fewer = lines.clone();
+            fewer.remove(at);
+            let mut moved = lines.clone();
+            moved.swap(at, at + 1);
+            let seq = at as u64 + 1;
+            for changed in [fewer, moved] {
+                let error = verify(changed.concat().as_bytes()).unwrap_err();
+                assert_eq!(error.to_string(), format!("record {seq} is missing: after it comes {}", seq + 1));
+            }
+        }
+        assert!(verify(&b"x".repeat(1 << 20)).is_err());
+    }
+}
