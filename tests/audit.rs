@@ -1,6 +1,5 @@
 //! The audit log: what it shows to whoever kept a checkpoint, to other programs, and what comes of a log that cannot be written.
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -8,13 +7,13 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::support::{Answer, Running, Scene, guests};
-use super::wire::{Wire, text};
+use super::wire::Wire;
 
 /// A scene with some records.
 fn scene() -> Scene {
     let scene = Scene::probing("[agent]\ntools = [\"prober\"]\n[tools.prober]\n");
     scene.set_secret("billing", "hunter2hunter2");
-    scene.probe("nothing", &json!({}));
+    scene.probe("read", &json!({ "path": "/none" }));
     scene
 }
 
@@ -38,7 +37,7 @@ fn copy(from: &Path, to: &Path) {
 fn a_kept_checkpoint_shows_a_cut_tail_an_older_copy_and_another_history() {
     let scene = scene();
     copy(&scene.path("home"), &scene.path("older"));
-    scene.probe("nothing", &json!({}));
+    scene.probe("read", &json!({ "path": "/none" }));
     let checkpoint = ok(scene.ambit(&["audit", "checkpoint"])).stdout;
     let key = ok(scene.ambit(&["audit", "key"])).stdout.trim().to_owned();
     scene.write("kept", checkpoint.as_bytes());
@@ -52,7 +51,7 @@ fn a_kept_checkpoint_shows_a_cut_tail_an_older_copy_and_another_history() {
     assert!(ok(verify(&kept[..2])).stderr.contains("whoever holds the home could have changed"));
     assert!(ok(verify(&[])).stderr.contains("shows with `--checkpoint FILE` alone"));
     // Several that were kept, one after another; the log has grown meanwhile.
-    scene.probe("nothing", &json!({}));
+    scene.probe("read", &json!({ "path": "/none" }));
     let second = ok(scene.ambit(&["audit", "checkpoint"])).stdout;
     scene.write("kept", format!("{checkpoint}{second}").as_bytes());
     ok(verify(&kept));
@@ -86,7 +85,7 @@ fn a_kept_checkpoint_shows_a_cut_tail_an_older_copy_and_another_history() {
     let refused = verify(&kept);
     assert!(refused.code == 1 && refused.stderr.contains("records were cut off, or an older copy"), "{refused:?}");
     for _ in 0..4 {
-        scene.probe("nothing", &json!({}));
+        scene.probe("read", &json!({ "path": "/none" }));
     }
     let refused = verify(&kept);
     let expected = format!("the first {size} records are not those of a checkpoint of `{name}`");
@@ -176,22 +175,39 @@ fn what_guests_say_stands_in_one_field_of_what_is_exported() {
     }
 }
 
+fn fixture(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
+}
+
+/// What the log in the fixture comes to.
+fn expected() -> Value {
+    serde_json::from_str(&std::fs::read_to_string(fixture("audit-v1.json")).unwrap()).unwrap()
+}
+
 /// The record format as it was first written: later versions read it, and come to the same hashes.
 #[test]
 fn the_first_format_of_records_is_read() {
-    let fixtures = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
-    let file = |name: &str| fixtures.join(name).to_str().unwrap().to_owned();
-    let read = |name: &str| std::fs::read_to_string(fixtures.join(name)).unwrap();
+    let file = |name: &str| fixture(name).to_str().unwrap().to_owned();
+    let read = |name: &str| std::fs::read_to_string(fixture(name)).unwrap();
     let scene = Scene::with_tools(&[], "[agent]\n");
     let (log, kept, key) = (file("audit-v1.jsonl"), file("audit-v1.checkpoint"), read("audit-v1.vkey"));
     let arguments = ["--format", "json", "audit", "verify", "--log", &log, "--checkpoint", &kept, "--key", key.trim()];
     let answer = ok(scene.ambit(&arguments)).json();
-    let expected: Value = serde_json::from_str(&read("audit-v1.json")).unwrap();
+    let expected = expected();
     for field in ["records", "head", "root"] {
         assert_eq!(answer[field], expected[field], "{field}");
     }
     let kinds = ["start", "intent", "outcome", "refusal", "ask", "answer", "end", "operator"];
     kinds.iter().for_each(|kind| assert!(read("audit-v1.jsonl").contains(&format!("\"kind\":\"{kind}\"")), "{kind}"));
+}
+
+/// What the script says of these files.
+fn stranger(arguments: &[&std::ffi::OsStr]) -> String {
+    let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/audit/verify.py");
+    let output = Command::new(python()).arg(script).args(arguments).output();
+    let output = output.unwrap_or_else(|error| panic!("{error}: run `cargo xtask foreign` first"));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
 /// A Python with an implementation of Ed25519 that is not ours, which `cargo xtask foreign` sets up.
@@ -204,13 +220,9 @@ fn an_independent_verifier_comes_to_the_same() {
     let scene = scene();
     let key = ok(scene.ambit(&["audit", "key"])).stdout.trim().to_owned();
     ok(scene.ambit(&["audit", "checkpoint"]));
-    let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/audit/verify.py");
     let judge = |proof: &str, key: &str| {
         scene.write("proof", proof.as_bytes());
-        let output = Command::new(python()).arg(&script).arg(scene.path("proof")).arg(key).output();
-        let output = output.unwrap_or_else(|error| panic!("{error}: run `cargo xtask foreign` first"));
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+        stranger(&[scene.path("proof").as_os_str(), key.as_ref()])
     };
     let count = scene.records().len();
     for seq in 1..=count {
@@ -219,6 +231,13 @@ fn an_independent_verifier_comes_to_the_same() {
         assert!(believed.starts_with(&format!("record {seq} of {count} ")), "{believed}");
     }
     let proof = ok(scene.ambit(&["audit", "prove", "3"])).stdout;
+    // The whole log, by the format's description alone; and the one that was written first.
+    scene.write("log", ok(scene.ambit(&["audit", "export"])).stdout.as_bytes());
+    let verified = ok(scene.ambit(&["--format", "json", "audit", "verify"])).json();
+    for (log, said) in [(scene.path("log"), verified), (fixture("audit-v1.jsonl"), expected())] {
+        let text = |field: &str| said[field].as_str().unwrap().to_owned();
+        assert_eq!(stranger(&[log.as_os_str()]), format!("{} {} {}", said["records"], text("head"), text("root")));
+    }
     let other = ok(self::scene().ambit(&["audit", "key"])).stdout.trim().to_owned();
     assert_eq!(judge(&proof, &other), "not signed by that key");
     assert_eq!(judge(&proof.replacen("index 2", "index 1", 1), &key), "not in the log");
@@ -233,59 +252,90 @@ fn an_independent_verifier_comes_to_the_same() {
     assert_eq!(scene.ambit(&["audit", "prove", "9999"]).code, 2);
 }
 
-/// A process that may not write files for a while, as if the disk were full.
+/// A task that makes so many requests, in a process that may be forbidden to write files, as if the disk were full.
+struct Filling {
+    wire: Wire,
+    scene: Scene,
+    running: Running,
+}
+
+impl Filling {
+    fn start(requests: usize) -> Self {
+        let wire = Wire::greeting();
+        let scene = Scene::with_tools(&[("caller", "probe-http")], "");
+        scene.grant(&format!(
+            "[limits]\neffects = 100000\ntool-calls = 100000\n[agent]\ntools = [\"caller\"]\n[tools.caller]\nhttp = [{{ scheme = \"http\", \
+             host = \"127.0.0.1\", port = {}, methods = [\"GET\"], paths = [\"/**\"] }}]\n",
+            wire.port
+        ));
+        let authority = format!("127.0.0.1:{}", wire.port);
+        let get = json!({ "tool": "caller.send", "arguments": { "ask": { "authority": authority, "path": "/" } } });
+        scene.write("input", json!({ "calls": vec![get; requests] }).to_string().as_bytes());
+        let command = scene.command(&["--format", "json", "run", "bundle", "--policy", "policy", "--input", "@input"]);
+        // A signal ends a process that writes what it may not, unless it does not want to know.
+        let mut shell = Command::new("/bin/sh");
+        shell.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""]).arg(command.get_program()).args(command.get_args());
+        shell.current_dir(scene.path("")).env_clear().env("AMBIT_HOME", "home");
+        let running = Running::start(&mut shell);
+        let begun = (0..6_000).any(|_| {
+            std::thread::sleep(Duration::from_millis(5));
+            wire.connections() >= 3
+        });
+        assert!(begun, "no request comes");
+        Self { wire, scene, running }
+    }
+
+    fn may_write(&self, may: bool) {
+        let pid = rustix::process::Pid::from_raw(i32::try_from(self.running.child.id()).unwrap());
+        let limit = rustix::process::Rlimit { current: if may { None } else { Some(0) }, maximum: None };
+        rustix::process::prlimit(pid, rustix::process::Resource::Fsize, limit).unwrap();
+    }
+}
+
 #[test]
 fn a_full_disk_stops_effects_until_there_is_space() {
-    let wire = Wire::answering(|_, stream| stream.write_all(&text("hello")));
-    let scene = Scene::with_tools(&[("caller", "probe-http")], "");
-    scene.grant(&format!(
-        "[agent]\ntools = [\"caller\"]\n[tools.caller]\nhttp = [{{ scheme = \"http\", host = \"127.0.0.1\", port = {}, \
-         methods = [\"GET\"], paths = [\"/**\"] }}]\n",
-        wire.port
-    ));
-    let get = json!({ "tool": "caller.send", "arguments": { "ask": { "authority": format!("127.0.0.1:{}", wire.port), "path": "/" } } });
-    let input = json!({ "calls": vec![get; 400] }).to_string();
-    scene.write("input", input.as_bytes());
-    let arguments = ["--format", "json", "run", "bundle", "--policy", "policy", "--input", "@input"];
-    let command = scene.command(&arguments);
-    // A signal tells a process that it writes too much, unless it does not want to know.
-    let mut shell = Command::new("sh");
-    shell.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""]).arg(command.get_program()).args(command.get_args());
-    shell.current_dir(scene.path("")).env_clear().env("AMBIT_HOME", "home");
-    let running = Running::start(&mut shell);
-    let limit = |size: Option<u64>| {
-        let pid = rustix::process::Pid::from_raw(i32::try_from(running.child.id()).unwrap());
-        let limit = rustix::process::Rlimit { current: size, maximum: None };
-        rustix::process::prlimit(pid, rustix::process::Resource::Fsize, limit).unwrap();
-    };
-    while wire.connections() < 3 {
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    limit(Some(0));
-    std::thread::sleep(Duration::from_millis(300));
-    let during = wire.connections();
-    std::thread::sleep(Duration::from_millis(100));
-    assert_eq!(wire.connections(), during, "no request without a record");
-    limit(None);
+    const REQUESTS: usize = 1500;
+    let filling = Filling::start(REQUESTS);
+    filling.may_write(false);
+    std::thread::sleep(Duration::from_millis(60));
+    let during = filling.wire.connections();
+    std::thread::sleep(Duration::from_millis(40));
+    assert_eq!(filling.wire.connections(), during, "no request without a record");
+    filling.may_write(true);
+    let Filling { wire, scene, running } = filling;
     let report = running.end().json();
     let calls = report["output"].as_array().unwrap_or_else(|| panic!("{report}"));
-    let done = calls.iter().filter(|call| call["error"].is_null()).count();
-    assert!(calls[0]["error"].is_null() && calls[399]["error"].is_null(), "it recovers: {}", calls[399]);
-    assert!(done < 400, "no call was refused meanwhile");
+    let done = calls.iter().filter(|call| call["ok"].is_object()).count();
+    let (first, last) = (&calls[0], &calls[REQUESTS - 1]);
+    assert!(first["ok"].is_object() && last["ok"].is_object(), "it recovers: {last}");
+    assert!(done < REQUESTS, "no call was refused meanwhile");
     assert_eq!(wire.connections(), done);
-    let intents = scene.records_of("intent", "http.request");
-    assert_eq!(intents.len(), done);
-    let lost: u64 = scene
-        .records_of("operator", "audit.lost")
-        .iter()
-        .map(|record| {
-            let detail: Value = serde_json::from_str(record["detail"].as_str().unwrap()).unwrap();
-            assert!(detail["why"].as_str().unwrap().contains("database"), "{detail}");
-            detail["records"].as_u64().unwrap()
-        })
-        .sum();
-    assert!(lost > 0);
+    assert_eq!(scene.records_of("intent", "http.request").len(), done);
+    let lost = scene.records_of("operator", "audit.lost");
+    assert!(!lost.is_empty());
+    for record in lost {
+        let detail: Value = serde_json::from_str(record["detail"].as_str().unwrap()).unwrap();
+        assert!(
+            detail["why"].as_str().unwrap().contains("database") && detail["records"].as_u64() > Some(0),
+            "{detail}"
+        );
+    }
     ok(scene.ambit(&["audit", "verify"]));
+}
+
+#[test]
+fn a_disk_that_stays_full_is_said_to_be() {
+    let filling = Filling::start(200);
+    filling.may_write(false);
+    let Filling { wire, scene, running } = filling;
+    let answer = running.end();
+    assert!(answer.code == 70 && answer.stderr.contains("the audit log cannot be written"), "{answer:?}");
+    assert!(wire.connections() < 200);
+    assert_eq!(scene.records_of("intent", "http.request").len(), wire.connections());
+    ok(scene.ambit(&["audit", "verify"]));
+    // The task has no end in the log, and the next one is none the worse for it.
+    let report = scene.run(&json!({ "calls": [] }));
+    assert_eq!(report["status"], "succeeded", "{report}");
 }
 
 #[test]
@@ -307,7 +357,7 @@ fn a_database_that_cannot_be_written_runs_nothing() {
         }
     };
     allow(false);
-    let input = json!({ "calls": [{ "tool": "prober.nothing", "arguments": {} }] }).to_string();
+    let input = json!({ "calls": [{ "tool": "prober.read", "arguments": { "path": "/none" } }] }).to_string();
     let command = scene.command(&["run", "bundle", "--policy", "policy", "--input", &input]);
     // The superuser is asked for no permission, unless that is taken away.
     let mut bound = Command::new("setpriv");
@@ -323,5 +373,5 @@ fn a_database_that_cannot_be_written_runs_nothing() {
     assert_eq!(wire.connections(), 0);
     allow(true);
     assert_eq!(scene.records().len(), before);
-    scene.probe("nothing", &json!({}));
+    scene.probe("read", &json!({ "path": "/none" }));
 }

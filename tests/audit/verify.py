@@ -1,10 +1,12 @@
 """Verifies a proof as a stranger would: nothing of ambit's, and the Ed25519 of `cryptography`.
 
 verify.py PROOF VKEY reads a proof (c2sp.org/tlog-proof) and prints `record N of SIZE HASH`, or what is wrong with it.
+verify.py LOG reads an exported log and prints how many records it has, the hash of the last, and the root of their tree.
 """
 
 import base64
 import hashlib
+import json
 import sys
 
 from cryptography.exceptions import InvalidSignature
@@ -47,7 +49,42 @@ def signed(note: str, vkey: str) -> str | None:
     return "not signed by that key"
 
 
+def canonical(seq: int, record: dict, before: bytes) -> bytes:
+    """The bytes of a record, as the format describes them."""
+
+    def field(value: int | str) -> bytes:
+        data = value.to_bytes(8, "big") if isinstance(value, int) else value.encode()
+        return len(data).to_bytes(8, "big") + data
+
+    fields = [seq]
+    for name, value in record.items():
+        fields += [len(value), *value] if name == "rules" else [value]
+    return b"ambit.audit.v1" + before + b"".join(map(field, fields))
+
+
+def tree(leaves: list[bytes]) -> bytes:
+    if len(leaves) < 2:
+        return leaves[0] if leaves else sha256()
+    left = 1 << ((len(leaves) - 1).bit_length() - 1)
+    return sha256(b"\x01", tree(leaves[:left]), tree(leaves[left:]))
+
+
+def exported(path: str) -> None:
+    before, leaves = bytes(32), []
+    with open(path, encoding="utf-8") as file:
+        for line in file:
+            found = json.loads(line)
+            record = canonical(found["seq"], found["record"], before)
+            before = sha256(record)
+            assert before.hex() == found["hash"], found
+            leaves.append(sha256(b"\x00", record))
+    print(len(leaves), before.hex(), tree(leaves).hex())
+
+
 def main() -> None:
+    if len(sys.argv) == 2:
+        exported(sys.argv[1])
+        return
     with open(sys.argv[1], encoding="utf-8", newline="") as file:
         proof, note = file.read().split("\n\n", 1)
     wrong = signed(note, sys.argv[2])
