@@ -294,7 +294,7 @@ impl Filling {
 
 #[test]
 fn a_full_disk_stops_effects_until_there_is_space() {
-    const REQUESTS: usize = 1500;
+    const REQUESTS: usize = 900;
     let filling = Filling::start(REQUESTS);
     filling.may_write(false);
     std::thread::sleep(Duration::from_millis(60));
