@@ -149,7 +149,7 @@ mod tests {
         }
     }
 
-    fn leaves(count: u64) -> Vec<Hash> {
+    fn leaves(count: usize) -> Vec<Hash> {
         (0..count).map(|number| leaf(&number.to_be_bytes())).collect()
     }
 
@@ -159,8 +159,8 @@ mod tests {
         frontier
     }
 
-    fn proof(index: u64, leaves: &[Hash]) -> Vec<Hash> {
-        let mut prover = Prover::of(index, leaves.len() as u64).unwrap();
+    fn proof(index: usize, leaves: &[Hash]) -> Vec<Hash> {
+        let mut prover = Prover::of(index as u64, leaves.len() as u64).unwrap();
         leaves.iter().for_each(|leaf| prover.push(*leaf));
         prover.proof()
     }
@@ -196,10 +196,13 @@ mod tests {
             let leaves = leaves(size);
             let tree = frontier(&leaves);
             assert_eq!(tree.root(), naive(&leaves));
-            assert!(Prover::of(size, size).is_none());
+            assert!(Prover::of(size as u64, size as u64).is_none());
             for index in 0..size {
                 let proof = proof(index, &leaves);
-                assert!(is_included(leaves[index as usize], index, size, &proof, tree.root()), "{index} of {size}");
+                assert!(
+                    is_included(leaves[index], index as u64, size as u64, &proof, tree.root()),
+                    "{index} of {size}"
+                );
             }
         }
     }
@@ -207,12 +210,12 @@ mod tests {
     proptest! {
         /// A proof shows one leaf at one place in one tree: with anything else in its place it shows nothing.
         #[test]
-        fn a_proof_shows_nothing_else(size in 1u64..300, at: prop::sample::Index, other: prop::sample::Index, byte in 0usize..32, bit in 0u8..8) {
+        fn a_proof_shows_nothing_else(size in 1usize..300, at: prop::sample::Index, other: prop::sample::Index, byte in 0usize..32, bit in 0u8..8) {
             let leaves = leaves(size);
             let (index, other) = (at.index(leaves.len()), other.index(leaves.len()));
             let root = naive(&leaves);
-            let proof = proof(index as u64, &leaves);
-            let shows = |leaf, index: usize, proof: &[Hash]| is_included(leaf, index as u64, size, proof, root);
+            let proof = proof(index, &leaves);
+            let shows = |leaf, index: usize, proof: &[Hash]| is_included(leaf, index as u64, size as u64, proof, root);
             prop_assert!(shows(leaves[index], index, &proof));
             if other != index {
                 prop_assert!(!shows(leaves[other], index, &proof));
@@ -221,7 +224,7 @@ mod tests {
             let mut longer = proof.clone();
             longer.push(root);
             prop_assert!(!shows(leaves[index], index, &longer));
-            prop_assert!(!is_included(leaves[index], size, size, &proof, root));
+            prop_assert!(!is_included(leaves[index], size as u64, size as u64, &proof, root));
             for place in 0..proof.len() {
                 let mut changed = proof.clone();
                 changed[place].0[byte] ^= 1 << bit;
@@ -232,16 +235,16 @@ mod tests {
 
         /// A tree that is stored and read back goes on as if it had not been.
         #[test]
-        fn a_stored_tree_goes_on(before in 0u64..200, more in 0u64..200) {
+        fn a_stored_tree_goes_on(before in 0usize..200, more in 0usize..200) {
             let leaves = leaves(before + more);
-            let (first, rest) = leaves.split_at(before as usize);
+            let (first, rest) = leaves.split_at(before);
             let stored = frontier(first).to_bytes();
-            let mut tree = Frontier::from_bytes(before, &stored).unwrap();
+            let mut tree = Frontier::from_bytes(before as u64, &stored).unwrap();
             rest.iter().for_each(|leaf| tree.push(*leaf));
             prop_assert_eq!(tree.root(), naive(&leaves));
-            prop_assert_eq!(tree.size(), before + more);
-            prop_assert_eq!(Frontier::from_bytes(before * 2 + 1, &stored), None);
-            prop_assert_eq!(Frontier::from_bytes(before, &[stored.as_slice(), &[0]].concat()), None);
+            prop_assert_eq!(tree.size(), (before + more) as u64);
+            prop_assert_eq!(Frontier::from_bytes(before as u64 * 2 + 1, &stored), None);
+            prop_assert_eq!(Frontier::from_bytes(before as u64, &[stored.as_slice(), &[0]].concat()), None);
         }
     }
 }
