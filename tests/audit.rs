@@ -92,6 +92,11 @@ fn a_kept_checkpoint_shows_a_cut_tail_an_older_copy_and_another_history() {
     assert!(refused.code == 1 && refused.stderr.contains(&expected), "{refused:?}");
     copy(&scene.path("whole"), &scene.path("home"));
     ok(verify(&kept));
+    // What seals the key can change; the key stays.
+    ok(scene.ambit(&["secret", "rotate"]));
+    assert!(ok(scene.ambit(&["audit", "checkpoint"])).stdout.starts_with(name));
+    assert_eq!(ok(scene.ambit(&["audit", "key"])).stdout.trim(), key);
+    ok(verify(&kept));
 }
 
 #[test]

@@ -159,6 +159,11 @@ impl Checkpoints {
         self.0.setting.records.get()
     }
 
+    /// After how many milliseconds one is made, if there are fewer.
+    pub(super) fn milliseconds(&self) -> u64 {
+        u64::try_from(self.0.setting.time.duration().as_millis()).unwrap_or(u64::MAX)
+    }
+
     /// Makes one if it is time, after a record was appended in this transaction.
     ///
     /// # Errors
@@ -180,7 +185,7 @@ impl Checkpoints {
 
     fn is_time(&self, rows: &Connection, seq: u64, at: u64) -> Result<bool, DatabaseError> {
         let setting = &self.0.setting;
-        let most = u64::try_from(setting.time.duration().as_millis()).unwrap_or(u64::MAX);
+        let most = self.milliseconds();
         let due =
             |(last, then): (u64, u64)| seq.saturating_sub(last) >= setting.records.get() || at.abs_diff(then) >= most;
         let mut known = self.known();

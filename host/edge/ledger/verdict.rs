@@ -60,7 +60,7 @@ impl AuditLog {
         if let Some((task, expected)) = newest.filter(|(_, expected)| *expected > head.seq) {
             return Ok(Err(Flaw::Truncated { last: head.seq, task, expected }));
         }
-        let unsigned = self.unsigned(head.seq - covered);
+        let unsigned = self.unsigned(covered, head.seq)?;
         Ok(Ok(Verdict { head, root: verifier.tree().root(), checkpoints, covered, unsigned }))
     }
 
@@ -133,13 +133,23 @@ impl AuditLog {
         Ok(stored.open(&key).and_then(|(checkpoint, _)| verifier.compare(&checkpoint)))
     }
 
-    /// Why the records since the last checkpoint have none, if there are more than there should be.
-    fn unsigned(&self, records: u64) -> Option<String> {
-        let checkpoints = self.checkpoints.as_ref().filter(|checkpoints| records >= checkpoints.records())?;
-        match checkpoints.opened(&self.database.read()) {
-            Err(error) => Some(error.to_string()),
-            Ok(_) => Some("the key is there now; `ambit audit checkpoint` makes one".to_owned()),
+    /// Why the records since the last checkpoint have none, if they should have one by now.
+    fn unsigned(&self, covered: u64, last: u64) -> Result<Option<String>, CheckpointError> {
+        let Some(checkpoints) = &self.checkpoints else { return Ok(None) };
+        let rows = self.database.read();
+        let time = |seq: u64| -> Result<u64, CheckpointError> {
+            let select = "SELECT at FROM audit WHERE seq = max(?1, 1)";
+            let at: Option<i64> = rows.prepare_cached(select)?.query_row([number(seq)], |row| row.get(0)).optional()?;
+            Ok(at.unwrap_or_default().cast_unsigned())
+        };
+        let passed = time(last)?.abs_diff(time(covered)?);
+        if last == covered || (last - covered < checkpoints.records() && passed < checkpoints.milliseconds()) {
+            return Ok(None);
         }
+        Ok(Some(match checkpoints.opened(&rows) {
+            Err(error) => error.to_string(),
+            Ok(_) => "none was made in time; `ambit audit checkpoint` makes one".to_owned(),
+        }))
     }
 
     /// The hash of a record.
