@@ -9,6 +9,7 @@ use url::Url;
 
 use crate::manifest::HumanDuration;
 use crate::policy::point::some_time;
+use crate::secret::SecretName;
 
 /// Where the key comes from that wraps the data keys.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -66,6 +67,8 @@ pub enum SourceSetting {
     File(PathBuf),
     /// A field of a secret in a KV engine of Vault's.
     Vault(VaultSetting),
+    /// A token that a service gives for one of the task's own.
+    Exchange(Box<ExchangeSetting>),
 }
 
 impl SourceSetting {
@@ -74,6 +77,7 @@ impl SourceSetting {
         let paths = match self {
             Self::Environment(_) => Vec::new(),
             Self::File(path) => vec![path],
+            Self::Exchange(setting) => setting.ca.iter_mut().collect(),
             Self::Vault(VaultSetting { auth, ca, .. }) => {
                 let auth = match auth {
                     VaultAuth::TokenFile(path) => Some(path),
@@ -83,7 +87,92 @@ impl SourceSetting {
                 auth.into_iter().chain(ca).collect()
             }
         };
-        paths.into_iter().for_each(|path| *path = base.join(&*path));
+        for path in paths {
+            *path = base.join(&*path);
+        }
+    }
+}
+
+/// A token that a service gives for one of the task's own (RFC 8693).
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ExchangeSetting {
+    /// Where tokens are exchanged: `https://sts.example.net/token`.
+    pub endpoint: Endpoint,
+    /// For whom the task's own token is; the endpoint, if nothing is said.
+    subject_audience: Option<String>,
+    /// For which service the other token is, by name.
+    pub audience: Option<String>,
+    /// For which service it is, by address.
+    pub resource: Option<String>,
+    /// What it is for, in words that are separated by spaces.
+    pub scope: Option<String>,
+    /// What kind of token is asked for.
+    pub requested_token_type: Option<String>,
+    /// As which client ambit asks, where the endpoint wants to know.
+    pub client: Option<ClientSetting>,
+    /// The roots that its certificate has to lead to, in PEM, instead of Mozilla's.
+    pub ca: Option<PathBuf>,
+    /// How long it may take.
+    #[serde(default = "default_timeout", deserialize_with = "some_time")]
+    pub timeout: HumanDuration,
+}
+
+impl ExchangeSetting {
+    /// For whom the task's own token is.
+    pub fn subject_audience(&self) -> String {
+        self.subject_audience.clone().unwrap_or_else(|| self.endpoint.to_string())
+    }
+}
+
+/// A client of a token endpoint (RFC 6749, section 2.3.1).
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClientSetting {
+    /// Its name there.
+    pub id: String,
+    /// The secret of the home that it proves itself with.
+    pub secret: SecretName,
+}
+
+/// The address of a token endpoint: `https`, or `http` on this machine, which what is sent does not leave then.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Endpoint(String, Url);
+
+impl Endpoint {
+    /// As a URL.
+    pub fn url(&self) -> &Url {
+        &self.1
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl TryFrom<String> for Endpoint {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        // What is no address is not shown: it may hold a password.
+        let odd = || "that is no token endpoint: write it as `https://sts.example.net/token`".to_owned();
+        let url = Url::parse(&text).map_err(|_| odd())?;
+        let here = match url.host() {
+            Some(url::Host::Ipv4(address)) => address.is_loopback(),
+            Some(url::Host::Ipv6(address)) => address.is_loopback(),
+            Some(url::Host::Domain(name)) => name == "localhost",
+            None => false,
+        };
+        let is_plain = url.username().is_empty() && url.password().is_none() && url.fragment().is_none();
+        match url.scheme() {
+            "https" if is_plain => Ok(Self(text, url)),
+            "http" if is_plain && here => Ok(Self(text, url)),
+            "http" if is_plain => Err("tokens are readable on the way without TLS: write it with `https`".to_owned()),
+            _ => Err(odd()),
+        }
     }
 }
 

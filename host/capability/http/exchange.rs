@@ -335,7 +335,8 @@ impl Hop<'_> {
         Ok(match credential.as_ref().map(|credential| &credential.what) {
             None => None,
             Some(What::Secret(_)) => {
-                Some(lending.attached(&self.guard, self.rule.lease(host).ok_or_else(other)?).await?)
+                let lease = self.rule.lease(host, Some(self.guard.subject())).ok_or_else(other)?;
+                Some(lending.attached(&self.guard, lease).await?)
             }
             Some(What::Token(_)) => {
                 let ticket = self.rule.ticket(host, Some(self.guard.subject())).ok_or_else(other)?;
