@@ -4,6 +4,8 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::Command;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
 use super::support::{Running, Scene, guests};
@@ -130,6 +132,36 @@ fn a_token_holds_for_its_audience_until_its_task_ends() {
 }
 
 #[test]
+fn a_token_says_which_call_it_is_of_and_is_no_longer_than_it_was_approved() {
+    let host = Wire::greeting();
+    let scene = scene(host.port);
+    scene.rules(
+        "@id(\"all\") permit (principal, action, resource);
+         @id(\"ask\") @approval(\"desk\") @ttl(\"20s\") forbid (principal, action == Ambit::Action::\"identity.token\", resource)
+         unless { context.approvals.contains(\"desk\") };",
+    );
+    let uid = std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(scene.path("data")).unwrap());
+    scene.write("home/config.toml", format!("[people.maria]\nuid = {uid}\ngroups = [\"desk\"]\n").as_bytes());
+    let input = json!({ "calls": [send(host.port), keep(120, "/data/token"), send(host.port)] }).to_string();
+    let run = ["--format", "json", "run", "bundle", "--policy", "policy", "--approvals", "wait", "--input", &input];
+    let running = Running::start(&mut scene.command(&run));
+    for _ in 0..3 {
+        let question = running.question();
+        assert_eq!(scene.ambit(&["approvals", "approve", &question]).code, 0);
+    }
+    let report = running.end().json();
+    assert_eq!(report["status"], "succeeded", "{report}");
+    let bearer = |number: usize| host.arrived()[number].header("authorization")[0].replace("Bearer ", "");
+    let handed_out = std::fs::read_to_string(scene.path("data/token")).unwrap();
+    for (token, call) in [(bearer(0), 1), (handed_out, 2), (bearer(1), 3)] {
+        let claims: Value =
+            serde_json::from_slice(&URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap()).unwrap();
+        assert!(claims["sub"].as_str().unwrap().ends_with(&format!("/{call}")), "{claims}");
+        assert!(claims["exp"].as_u64().unwrap() - claims["iat"].as_u64().unwrap() <= 20, "{claims}");
+    }
+}
+
+#[test]
 fn keys_are_published_ahead_of_their_use() {
     let scene = scene(1);
     let keys = |more: &[&str]| scene.ambit(&[&["identity", "jwks"], more].concat()).json();
@@ -184,17 +216,17 @@ fn an_independent_verifier_believes_the_same_tokens() {
     assert_eq!(judge(&short, AUDIENCE), "ExpiredSignatureError");
     assert!(verify(&scene, &short, AUDIENCE).stderr.contains("ExpiredSignature"));
     // The same claims under another header, and what they were long ago.
-    for (change, why) in [
-        ("none", "InvalidAlgorithmError"),
-        ("hs256", "InvalidAlgorithmError"),
-        ("kid", "PyJWKClientError"),
-        ("expired", "InvalidSignatureError"),
+    for (change, why, own) in [
+        ("none", "InvalidAlgorithmError", "it is no token"),
+        ("hs256", "InvalidAlgorithmError", "ES256"),
+        ("kid", "PyJWKClientError", "no key of this home"),
+        ("longer", "InvalidSignatureError", "InvalidSignature"),
     ] {
         let forged = judge(&format!("{change}:{token}"), AUDIENCE);
         assert_eq!(forged, why, "{change}");
         let made = judge(&format!("show-{change}:{token}"), AUDIENCE);
         let refused = verify(&scene, &made, AUDIENCE);
-        assert_eq!(refused.code, 1, "{change}: {refused:?}");
+        assert!(refused.code == 1 && refused.stderr.contains(own), "{change}: {refused:?}");
     }
     latch.open();
     task.end();

@@ -261,7 +261,8 @@ fn guests_set_no_credentials_of_their_own() {
             json!({ "authority": format!("127.0.0.1:{}", echo.port), "path": "/none", "headers": [[name, "guessed"]] });
         json!({ "tool": "caller.send", "arguments": { "ask": ask } })
     };
-    let names = ["authorization", "cookie", "x-api-key", "X-Desk-Key", "proxy-authorization", "private-token"];
+    let names =
+        ["authorization", "cookie", "x-api-key", "X-Desk-Key", "x_desk-key", "proxy-authorization", "private-token"];
     let (report, _) = run(&scene, &names.map(ask));
     for (name, answer) in names.iter().zip(report["output"].as_array().unwrap()) {
         assert!(answer["ok"].is_null(), "{name}: {answer}");
@@ -343,6 +344,18 @@ fn a_secret_is_revealed_to_one_store_and_stays_there() {
     assert_eq!(report["labels"], json!(["secret"]), "whoever saw it is marked");
     assert!(answer.stderr.matches("****").count() >= 2, "{answer:?}");
     assert_eq!(scene.records_of("intent", "secrets.reveal").len(), 7);
+    // Nowhere else: not where other stores of the task read, nor what comes of it alone.
+    let grants = std::fs::read_to_string(scene.path("policy/grants.toml")).unwrap();
+    let shared = "[tools.signer]\nworkspace = { guest = \"/workspace\", accepts = [\"secret\"] }\n";
+    scene.grant(&grants.split_once('\n').unwrap().1.replace("[tools.signer]\n", shared));
+    let (report, _) = run(&scene, &[call("write", json!({ "path": "/workspace/signed" }))]);
+    assert!(report["output"][0]["error"].is_string(), "{report}");
+    let arguments = json!({ "name": "signing-key", "spelling": "plain" }).to_string();
+    let alone = ["--format", "json", "call", "bundle/signer.wasm", "give", &arguments, "--grant", "policy/grants.toml"];
+    let answer = scene.ambit(&alone);
+    assert!(answer.json()["error"]["message"].as_str().unwrap().contains("withheld"), "{answer:?}");
+    assert_clean_run(&scene, &answer);
+    scene.grant(grants.split_once('\n').unwrap().1);
     // It may write it where the operator said that the label may go.
     let input = json!({ "calls": [call("write", json!({ "path": "/data/signed" }))] }).to_string();
     let report = scene.ambit(&["--format", "json", "run", "bundle", "--policy", "policy", "--input", &input]).json();
@@ -426,6 +439,32 @@ fn a_secret_that_is_removed_ends_the_lease() {
     let report = answer.json();
     assert_eq!(report["output"][0]["ok"]["status"], 200, "{report}");
     assert!(report["output"][1]["ok"].is_null(), "{report}");
+    assert_eq!(slow.arrived().len(), 1);
+}
+
+#[test]
+fn rules_that_are_changed_end_the_lease() {
+    let latch = Latch::default();
+    let opened = latch.clone();
+    let slow = Wire::answering(move |_, stream| {
+        opened.wait();
+        stream.write_all(&text("hello"))
+    });
+    let scene = attached(slow.port);
+    scene.rules("@id(\"all\") permit (principal, action, resource);");
+    let running = start(&scene, &[send(slow.port, "/a"), send(slow.port, "/b")]);
+    while slow.arrived().is_empty() {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    scene.rules(
+        "@id(\"all\") permit (principal, action, resource);
+         @id(\"stop\") forbid (principal, action == Ambit::Action::\"secrets.lease\", resource);",
+    );
+    latch.open();
+    let report = running.end().json();
+    assert_eq!(report["output"][0]["ok"]["status"], 200, "{report}");
+    assert!(report["output"][1]["ok"].is_null(), "{report}");
+    assert_eq!(scene.records_of("refusal", "secrets.lease")[0]["rules"], json!(["stop"]));
     assert_eq!(slow.arrived().len(), 1);
 }
 
