@@ -1,11 +1,12 @@
 //! A home, a bundle and its policy in a temporary folder, and the `ambit` program run on them.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -343,4 +344,28 @@ pub(crate) fn agent(imports: &str, core_imports: &str, arguments: &str, body: &s
   (export "run" (func $run)))"#,
         with = if core_imports.is_empty() { "" } else { "(with \"host\" (instance $host))" },
     )
+}
+
+/// A server in a process of its own.
+pub(crate) struct Program(Child);
+
+impl Program {
+    /// Starts it, and waits until it listens.
+    pub(crate) fn start(command: &mut Command, address: SocketAddr) -> Self {
+        let program = Self(command.spawn().unwrap());
+        let start = Instant::now();
+        while TcpStream::connect(address).is_err() {
+            assert!(start.elapsed() < Duration::from_secs(60), "it does not listen");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        program
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
