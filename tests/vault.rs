@@ -36,7 +36,7 @@ fn second(data: &Value) -> Value {
     answer
 }
 
-/// AppRole, "Login with AppRole".
+/// `AppRole`, "Login with `AppRole`".
 fn login(token: &str) -> Value {
     json!({ "request_id": "5b9e", "lease_id": "", "renewable": false, "lease_duration": 0, "data": null,
             "wrap_info": null, "warnings": null, "auth": {
