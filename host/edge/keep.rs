@@ -141,8 +141,8 @@ impl Level {
             entries.push((entry.file_name(), entry.file_type()?));
         }
         entries.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
-        let is_there = |part: &&str| entries.iter().any(|(name, _)| name.eq_ignore_ascii_case(part));
-        let is_repository = REPOSITORY.iter().all(|part| is_there(&part));
+        let is_there = |part: &str| entries.iter().any(|(name, _)| name.eq_ignore_ascii_case(part));
+        let is_repository = REPOSITORY.iter().all(|part| is_there(part));
         Ok(Self { from, to, name, is_repository, entries: entries.into_iter() })
     }
 }

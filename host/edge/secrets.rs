@@ -130,7 +130,7 @@ impl Secrets {
             match setting {
                 SourceSetting::Environment(name) => Box::new(environment::Variable(name)),
                 SourceSetting::File(path) => Box::new(file::File(path)),
-                SourceSetting::Vault(setting) => Box::new(vault::Vault::new(setting)),
+                SourceSetting::Vault(setting) => Box::new(vault::Vault::new(*setting)),
                 SourceSetting::Exchange(setting) => {
                     Box::new(exchange::Exchange::new(*setting, identities.clone(), stored.clone()))
                 }

