@@ -18,6 +18,9 @@ fn spellings() -> Vec<Vec<u8>> {
     let mut all = vec![VALUE.as_bytes().to_vec(), VALUE.bytes().rev().collect(), hex(VALUE).into_bytes()];
     all.push(hex(VALUE).to_uppercase().into_bytes());
     all.push(serde_json::to_string(VALUE).unwrap().trim_matches('"').as_bytes().to_vec());
+    all.push(url::form_urlencoded::byte_serialize(VALUE.as_bytes()).collect::<String>().into_bytes());
+    all.push(VALUE.bytes().flat_map(|byte| format!("%{byte:02x}").into_bytes()).collect());
+    all.push(VALUE.bytes().flat_map(|byte| format!("\\u{byte:04x}").into_bytes()).collect());
     for before in ["", "x", "xy"] {
         for encoded in [STANDARD.encode(format!("{before}{VALUE}")), URL_SAFE.encode(format!("{before}{VALUE}"))] {
             all.push(encoded.as_bytes()[4..encoded.len() - 4].to_vec());
