@@ -89,6 +89,7 @@ fn a_token_is_believed_for_its_audience_in_its_time_from_its_key() {
 
 #[test]
 fn other_algorithms_and_foreign_keys_are_not_believed() {
+    super::keys::install();
     let (key, other) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
     let none = forged(&json!({ "alg": "none", "typ": "JWT", "kid": key.kid() }), &claims(60), |_| Vec::new());
     assert!(believed(&none, &key, AUDIENCE).is_err());
