@@ -4,6 +4,7 @@
 //! its list of tasks) takes none.
 
 pub mod approvals;
+mod asked;
 pub mod connection;
 pub mod database;
 pub mod decision_point;

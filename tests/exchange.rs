@@ -5,13 +5,14 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
 use super::support::{Answer, Program, Scene};
-use super::wire::{Arrived, Wire, redirect, text};
+use super::wire::{Arrived, Wire, over_tls, redirect, text};
 
 const AUDIENCE: &str = "https://billing.example.net";
 
@@ -104,6 +105,12 @@ fn a_tasks_token_is_exchanged_for_one_of_the_service() {
         assert_nowhere(&scene, &answer, &form["subject_token"]);
         assert_nowhere(&scene, &answer, &format!("token-of-billing-{number}"));
     }
+    let outcomes = scene.records_of("outcome", "secrets.lease");
+    assert_eq!(outcomes.len(), 2);
+    for outcome in outcomes {
+        let detail: Value = serde_json::from_str(outcome["detail"].as_str().unwrap()).unwrap();
+        assert_eq!(detail, json!({ "seconds": 60, "subject-audience": endpoint(&tokens) }));
+    }
     let listed = scene.ambit(&["secret", "list"]).stdout;
     assert!(listed.contains(&format!("the token endpoint {}", endpoint(&tokens))), "{listed}");
 }
@@ -124,6 +131,7 @@ fn what_is_not_exactly_a_token_attaches_nothing() {
         (said("201 Made", good), "it answered 201"),
         (redirect(307, &leads), "it answered 307 Temporary Redirect, which leads elsewhere"),
         (text("<html>"), "its answer is no JSON"),
+        (text(r#"["token-of-billing", "urn:x", "Bearer", 60]"#), "its answer has no `access_token`"),
         (text(&good.replace("Bearer", "mac")), "what it issued is no bearer token"),
         (text(&good.replace(": 60", ": 0")), "what it issued is over already"),
         (text(&good.replace("token-of-billing", "short")), "a secret has at least 8"),
@@ -136,11 +144,79 @@ fn what_is_not_exactly_a_token_attaches_nothing() {
         assert!(answer.json()["output"][0]["ok"].is_null(), "{why}: {answer:?}");
         let outcome = &scene.records_of("outcome", "secrets.lease")[0];
         assert!(outcome["detail"].as_str().unwrap().contains(why), "{why}: {outcome}");
+        assert!(outcome["detail"].as_str().unwrap().contains("subject-audience"), "{why}: {outcome}");
         let text = scene.records().iter().map(ToString::to_string).collect::<String>();
         assert!(!text.contains("a secret\"") && !text.contains("INVALID"), "{text}");
         assert_nowhere(&scene, &answer, &form(&tokens.arrived()[0])["subject_token"]);
     }
     assert_eq!((host.connections(), elsewhere.connections()), (0, 0));
+}
+
+/// What the host got, after a call that asked it twice: the second time a second and more after the first.
+fn asked_twice(lasts: u64) -> (Vec<Arrived>, Vec<String>) {
+    let given = AtomicUsize::new(0);
+    let tokens = Wire::answering(move |_, stream| {
+        let token = format!("token-of-billing-{}", given.fetch_add(1, Ordering::SeqCst));
+        let kind = "urn:ietf:params:oauth:token-type:access_token";
+        let body =
+            json!({ "access_token": token, "issued_token_type": kind, "token_type": "bearer", "expires_in": lasts });
+        stream.write_all(&text(&body.to_string()))
+    });
+    let host = Wire::answering(|_, stream| {
+        std::thread::sleep(Duration::from_millis(1200));
+        stream.write_all(&text("hello"))
+    });
+    let scene = scene(&host, &endpoint(&tokens), "");
+    let ask = json!({ "authority": format!("127.0.0.1:{}", host.port), "path": "/" });
+    let call = json!({ "tool": "caller.repeat", "arguments": { "ask": ask, "times": 2 } });
+    let input = json!({ "calls": [call] }).to_string();
+    let answer = scene.ambit(&["--format", "json", "run", "bundle", "--policy", "policy", "--input", &input]);
+    assert_eq!(answer.json()["status"], "succeeded", "{answer:?}");
+    let borne = host.arrived().iter().map(|arrived| arrived.header("authorization").concat()).collect();
+    (tokens.arrived(), borne)
+}
+
+#[test]
+fn a_lease_ends_with_the_token_that_was_given() {
+    let (asked, borne) = asked_twice(60);
+    assert_eq!((asked.len(), borne), (1, vec!["Bearer token-of-billing-0".to_owned(); 2]));
+    let (asked, borne) = asked_twice(1);
+    assert_eq!(borne, ["Bearer token-of-billing-0", "Bearer token-of-billing-1"]);
+    let [first, second] = [&asked[0], &asked[1]].map(|asked| claims(&form(asked)["subject_token"]));
+    assert!(first["sub"] == second["sub"] && first["jti"] != second["jti"], "{first} {second}");
+}
+
+#[test]
+fn an_endpoint_is_asked_where_and_as_long_as_the_configuration_says() {
+    let host = Wire::greeting();
+    let refused = |scene: &Scene, why: &str| {
+        assert!(run(scene, &host, 1).json()["output"][0]["ok"].is_null());
+        let outcome = &scene.records_of("outcome", "secrets.lease")[0];
+        assert!(outcome["detail"].as_str().unwrap().contains(why), "{outcome}");
+    };
+    let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let kind = "urn:ietf:params:oauth:token-type:access_token";
+    let body = json!({ "access_token": "token-of-billing", "issued_token_type": kind, "token_type": "N_A" });
+    let tokens = Wire::answering(move |_, stream| stream.write_all(&text(&body.to_string())));
+    let address = format!("https://localhost:{}/token", over_tls(&certified, tokens.port));
+    // Its certificate leads to none of Mozilla's roots; and it is somewhere else than it may be.
+    refused(&scene(&host, &address, ""), "it cannot be reached: ");
+    let ca = ", ca = \"sts.pem\"";
+    let astray = scene(&host, &address, &format!("{ca}, addresses = [\"10.0.0.7/32\"]"));
+    astray.write("home/sts.pem", certified.cert.pem().as_bytes());
+    refused(&astray, "is not among the `addresses`");
+    assert_eq!(tokens.connections(), 0);
+    let right = scene(&host, &address, &format!("{ca}, addresses = [\"127.0.0.0/8\", \"::1\"]"));
+    right.write("home/sts.pem", certified.cert.pem().as_bytes());
+    let report = run(&right, &host, 1).json();
+    assert!(report["output"][0]["ok"].is_object(), "{report} {:?}", right.records_of("outcome", "secrets.lease"));
+    assert_eq!(host.arrived()[0].header("authorization"), ["Bearer token-of-billing"]);
+    let slow = Wire::answering(|_, stream| {
+        std::thread::sleep(Duration::from_secs(2));
+        stream.write_all(&text("{}"))
+    });
+    refused(&scene(&host, &endpoint(&slow), ", timeout = \"300ms\""), "it did not answer in time");
+    assert_eq!(host.connections(), 1);
 }
 
 #[test]

@@ -17,7 +17,7 @@ use super::identities::Identities;
 use super::sealing::{SealError, Sealing};
 use crate::capability::http::Lease;
 use crate::capability::secrets::{Answer, Broker, Lent, Reveal, Unlent};
-use crate::gate::Permit;
+use crate::gate::{Notes, Permit};
 use crate::identity::Subject;
 use crate::secret::{Secret, SecretName, UnfitSecret};
 use crate::settings::secret::SourceSetting;
@@ -89,6 +89,8 @@ pub(crate) struct Found {
 pub(crate) struct Asked {
     /// The task, where it is for requests of a task.
     pub(crate) subject: Option<Subject>,
+    /// What the record will say beside how it went.
+    pub(crate) notes: Notes,
 }
 
 type Reading = Pin<Box<dyn Future<Output = Result<Found, SecretError>> + Send>>;
@@ -176,8 +178,9 @@ impl Secrets {
 
 impl Broker for Secrets {
     fn lend(&self, permit: Permit<Lease>) -> Answer {
+        let notes = permit.notes();
         let Lease { secret, subject, .. } = permit.redeem();
-        self.lent(&secret, Asked { subject })
+        self.lent(&secret, Asked { subject, notes })
     }
 
     fn reveal(&self, permit: Permit<Reveal>) -> Answer {

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 use url::Url;
 
+use crate::address::Reach;
 use crate::manifest::HumanDuration;
 use crate::policy::point::some_time;
 use crate::secret::SecretName;
@@ -68,6 +69,7 @@ pub enum SourceSetting {
     /// A field of a secret in a KV engine of Vault's.
     Vault(Box<VaultSetting>),
     /// A token that a service gives for one of the task's own.
+    #[serde(deserialize_with = "guarded")]
     Exchange(Box<ExchangeSetting>),
 }
 
@@ -101,17 +103,24 @@ pub struct ExchangeSetting {
     /// Where tokens are exchanged: `https://sts.example.net/token`.
     pub endpoint: Endpoint,
     /// For whom the task's own token is; the endpoint, if nothing is said.
+    #[serde(default, deserialize_with = "said")]
     subject_audience: Option<String>,
     /// For which service the other token is, by name.
+    #[serde(default, deserialize_with = "said")]
     pub audience: Option<String>,
     /// For which service it is, by address.
+    #[serde(default, deserialize_with = "address")]
     pub resource: Option<String>,
     /// What it is for, in words that are separated by spaces.
+    #[serde(default, deserialize_with = "said")]
     pub scope: Option<String>,
     /// What kind of token is asked for.
+    #[serde(default, deserialize_with = "said")]
     pub requested_token_type: Option<String>,
     /// As which client ambit asks, where the endpoint wants to know.
     pub client: Option<ClientSetting>,
+    /// Where connections may go; anywhere, if nothing is said, and nowhere but here without TLS.
+    pub addresses: Option<Reach>,
     /// The roots that its certificate has to lead to, in PEM, instead of Mozilla's.
     pub ca: Option<PathBuf>,
     /// How long it may take.
@@ -126,11 +135,47 @@ impl ExchangeSetting {
     }
 }
 
+/// What is left out is not sent; what is there says something.
+fn said<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    if text.trim().is_empty() { Err(D::Error::custom("this says nothing: leave it out")) } else { Ok(Some(text)) }
+}
+
+/// An absolute URI without a fragment (RFC 8693, section 2.1).
+fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    if Url::parse(&text).is_ok_and(|url| url.fragment().is_none()) {
+        Ok(Some(text))
+    } else {
+        let shown = text.escape_debug();
+        Err(D::Error::custom(format!(
+            "`{shown}` is no address of a service: write it as `https://billing.example.net`"
+        )))
+    }
+}
+
+/// The name of a client.
+fn named<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let name = String::deserialize(deserializer)?;
+    if name.is_empty() { Err(D::Error::custom("a client has a name")) } else { Ok(name) }
+}
+
+/// Without TLS, an endpoint stays on this machine.
+fn guarded<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Box<ExchangeSetting>, D::Error> {
+    let setting = Box::<ExchangeSetting>::deserialize(deserializer)?;
+    let leaves = setting.addresses.as_ref().is_some_and(|reach| !reach.stays_here());
+    if leaves && setting.endpoint.url().scheme() == "http" {
+        return Err(D::Error::custom("tokens are readable on the way to these `addresses` without TLS: write `https`"));
+    }
+    Ok(setting)
+}
+
 /// A client of a token endpoint (RFC 6749, section 2.3.1).
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ClientSetting {
     /// Its name there.
+    #[serde(deserialize_with = "named")]
     pub id: String,
     /// The secret of the home that it proves itself with.
     pub secret: SecretName,
@@ -160,7 +205,8 @@ impl TryFrom<String> for Endpoint {
     fn try_from(text: String) -> Result<Self, String> {
         // What is no address is not shown: it may hold a password.
         let odd = || "that is no token endpoint: write it as `https://sts.example.net/token`".to_owned();
-        let url = Url::parse(&text).map_err(|_| odd())?;
+        // A URL is read without such characters, and shown with them.
+        let url = Url::parse(&text).ok().filter(|_| text.chars().all(|c| c.is_ascii_graphic())).ok_or_else(odd)?;
         let here = match url.host() {
             Some(url::Host::Ipv4(address)) => address.is_loopback(),
             Some(url::Host::Ipv6(address)) => address.is_loopback(),

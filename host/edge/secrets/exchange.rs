@@ -7,14 +7,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use reqwest::StatusCode;
-use reqwest::header::{ACCEPT, CONTENT_TYPE};
-use serde::Deserialize;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, HeaderValue};
+use http::{Request, StatusCode};
+use http_body_util::{Full, LengthLimitError};
+use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::{Asked, Found, Reading, SecretError, Source, Stored, vault};
-use crate::edge::connection::Trust;
+use crate::address::Reach;
+use crate::edge::asked::{Server, Ways, post};
 use crate::edge::identities::Identities;
 use crate::identity::LONGEST;
 use crate::secret::{Secret, SecretName};
@@ -28,6 +32,8 @@ const LONGEST_CODE: usize = 64;
 const GRANT_TYPE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 /// RFC 8693, section 3.
 const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
+/// Why nothing was sent, if what would be is no message of HTTP.
+const UNASKED: &str = "the request could not be made";
 
 /// Where tokens are exchanged.
 pub(super) struct Exchange {
@@ -35,12 +41,12 @@ pub(super) struct Exchange {
     identities: Identities,
     /// Has the secret of the client that ambit is there.
     stored: Stored,
-    trust: Trust,
+    ways: Ways,
 }
 
 impl Exchange {
     pub(super) fn new(setting: ExchangeSetting, identities: Identities, stored: Stored) -> Self {
-        Self { setting: Arc::new(setting), identities, stored, trust: Trust::default() }
+        Self { setting: Arc::new(setting), identities, stored, ways: Ways::default() }
     }
 }
 
@@ -55,7 +61,7 @@ impl Source for Exchange {
 
     fn read(&self, name: &SecretName, asked: Asked) -> Reading {
         let (name, place, patience) = (name.clone(), self.place(), self.setting.timeout.duration());
-        let (setting, trust) = (Arc::clone(&self.setting), self.trust.clone());
+        let (setting, ways) = (Arc::clone(&self.setting), self.ways.clone());
         let (identities, stored) = (self.identities.clone(), self.stored.clone());
         Box::pin(async move {
             let unavailable = |why: String| SecretError::Unavailable { name: name.clone(), place: place.clone(), why };
@@ -64,11 +70,12 @@ impl Source for Exchange {
             })?;
             let token = identities.mint(Some(subject), setting.subject_audience(), LONGEST.as_secs()).await;
             let token = token.map_err(|error| unavailable(error.to_string()))?.value;
+            asked.notes.put("subject-audience", setting.subject_audience());
             let client = match &setting.client {
                 Some(client) => Some((client.id.clone(), stored.find(&client.secret)?.value)),
                 None => None,
             };
-            let exchanged = exchange(&setting, &trust, &token, client.as_ref());
+            let exchanged = exchange(&setting, &ways, &token, client.as_ref());
             let exchanged = tokio::time::timeout(patience, exchanged).await;
             let exchanged = exchanged.unwrap_or_else(|_| Err("it did not answer in time".to_owned()));
             let (value, lasts) = exchanged.map_err(unavailable)?;
@@ -83,7 +90,11 @@ impl Source for Exchange {
 }
 
 /// What is sent (RFC 8693, section 2.1).
-fn form(setting: &ExchangeSetting, token: &Secret) -> Zeroizing<String> {
+fn message(
+    setting: &ExchangeSetting,
+    token: &Secret,
+    client: Option<&(String, Secret)>,
+) -> Result<Request<Full<Bytes>>, String> {
     let mut form = url::form_urlencoded::Serializer::new(String::new());
     let token = Zeroizing::new(String::from_utf8_lossy(token.expose()).into_owned());
     form.append_pair("grant_type", GRANT_TYPE).append_pair("subject_token", &token);
@@ -99,86 +110,95 @@ fn form(setting: &ExchangeSetting, token: &Secret) -> Zeroizing<String> {
             form.append_pair(name, value);
         }
     }
-    Zeroizing::new(form.finish())
+    let mut message = post(setting.endpoint.url(), "application/x-www-form-urlencoded");
+    if let Some((id, secret)) = client {
+        message = message.header(AUTHORIZATION, basic(id, secret)?);
+    }
+    let body = Bytes::from_owner(Zeroizing::new(form.finish()));
+    message.body(Full::new(body)).map_err(|_| UNASKED.to_owned())
+}
+
+/// As whom ambit asks. Both are encoded as in a form first (RFC 6749, section 2.3.1).
+fn basic(id: &str, secret: &Secret) -> Result<HeaderValue, String> {
+    let encoded = |bytes: &[u8]| Zeroizing::new(url::form_urlencoded::byte_serialize(bytes).collect::<String>());
+    let pair = Zeroizing::new(format!("{}:{}", *encoded(id.as_bytes()), *encoded(secret.expose())));
+    let text = Zeroizing::new(format!("Basic {}", *Zeroizing::new(STANDARD.encode(&*pair))));
+    let mut value = HeaderValue::from_str(&text).map_err(|_| UNASKED.to_owned())?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 /// Exchanges a token: the other one, and how long it lasts.
 async fn exchange(
     setting: &ExchangeSetting,
-    trust: &Trust,
+    ways: &Ways,
     token: &Secret,
     client: Option<&(String, Secret)>,
 ) -> Result<(Zeroizing<Vec<u8>>, Duration), String> {
-    let http = vault::client_of(trust, setting.ca.as_deref()).await?;
-    let mut request = http.post(setting.endpoint.url().clone()).header(ACCEPT, "application/json");
-    request = request.header(CONTENT_TYPE, "application/x-www-form-urlencoded");
-    if let Some((id, secret)) = client {
-        // Both are encoded as in a form first (RFC 6749, section 2.3.1).
-        let encoded = |bytes: &[u8]| url::form_urlencoded::byte_serialize(bytes).collect::<String>();
-        let secret = Zeroizing::new(encoded(secret.expose()));
-        request = request.basic_auth(encoded(id.as_bytes()), Some(secret.as_str()));
-    }
-    let answer = request.body(form(setting, token).to_string()).send().await;
-    let mut answer = answer.map_err(|error| vault::unreachable(&error))?;
-    let status = answer.status();
+    let message = message(setting, token, client)?;
+    // Without TLS, what is sent must not leave this machine, wherever its names lead.
+    let here = (setting.endpoint.url().scheme() == "http").then(Reach::here);
+    let addresses = setting.addresses.as_ref().or(here.as_ref());
+    let server = Server { url: setting.endpoint.url(), addresses, ca: setting.ca.as_deref() };
+    let link = ways.connect(&server).await;
+    let mut link = link.map_err(|why| format!("it cannot be reached: {}", crate::audit::escaped(&why)))?;
+    let answer = link.exchange(message, LONGEST_ANSWER).await.map_err(|error| {
+        if error.is::<LengthLimitError>() {
+            format!("its answer has more than {LONGEST_ANSWER} bytes")
+        } else {
+            vault::unreachable(&*error)
+        }
+    })?;
+    read(answer.status(), answer.body())
+}
+
+fn read(status: StatusCode, body: &[u8]) -> Result<(Zeroizing<Vec<u8>>, Duration), String> {
     if status.is_redirection() {
         return Err(format!("it answered {status}, which leads elsewhere: write into `endpoint` where it is itself"));
     }
-    let mut body = BytesMut::new();
-    while let Some(piece) = answer.chunk().await.map_err(|error| vault::unreachable(&error))? {
-        body.extend_from_slice(&piece);
-        if body.len() > LONGEST_ANSWER {
-            return Err(format!("its answer has more than {LONGEST_ANSWER} bytes"));
-        }
+    // Strictly: of a token that is there twice, none is the token.
+    let answer = std::str::from_utf8(body).ok().and_then(|text| crate::tool::json::parse(text).ok());
+    if status == StatusCode::OK {
+        given(&answer.ok_or("its answer is no JSON")?)
+    } else {
+        Err(refused(status, answer.as_ref()))
     }
-    read(status, &body.freeze())
 }
 
 /// What a token endpoint gives (RFC 8693, section 2.2.1).
-#[derive(Deserialize)]
-struct Given {
-    access_token: String,
-    issued_token_type: String,
-    token_type: String,
-    expires_in: Option<u64>,
-}
-
-/// Why it gives nothing (RFC 6749, section 5.2). What it says besides could be anything.
-#[derive(Deserialize)]
-struct Refused {
-    error: String,
-}
-
-fn read(status: StatusCode, body: &Bytes) -> Result<(Zeroizing<Vec<u8>>, Duration), String> {
-    if status != StatusCode::OK {
-        let fits = |code: &str| {
-            (1..=LONGEST_CODE).contains(&code.len())
-                && code.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
-        };
-        let code = serde_json::from_slice::<Refused>(body).ok().map(|refused| refused.error).filter(|code| fits(code));
-        return Err(match code {
-            Some(code) => format!("it answered {}: {code}", status.as_u16()),
-            None => format!("it answered {}", status.as_u16()),
-        });
-    }
-    let given: Given = serde_json::from_slice(body)
-        .map_err(|_| "its answer is no JSON with `access_token`, `issued_token_type` and `token_type`".to_owned())?;
-    if given.issued_token_type.is_empty() {
-        return Err("it does not say what it issued".to_owned());
-    }
-    // One that is no access token has none of its kinds, and is borne all the same (section 2.2.1).
-    if !["bearer", "n_a"].iter().any(|known| given.token_type.eq_ignore_ascii_case(known)) {
+fn given(answer: &Value) -> Result<(Zeroizing<Vec<u8>>, Duration), String> {
+    let text = |name| {
+        let text = answer.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
+        text.ok_or_else(|| format!("its answer has no `{name}`"))
+    };
+    let (token, kind) = (text("access_token")?, text("token_type")?);
+    text("issued_token_type")?;
+    // One that is no access token has none of its kinds, and is borne all the same.
+    if !["bearer", "n_a"].iter().any(|known| kind.eq_ignore_ascii_case(known)) {
         return Err("what it issued is no bearer token".to_owned());
     }
-    let fits = |byte: u8| byte.is_ascii_graphic();
-    if !given.access_token.bytes().all(fits) {
+    if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err("what it issued can stand in no header".to_owned());
     }
-    let lasts = given.expires_in.map_or(LONGEST, Duration::from_secs);
+    let lasts = match answer.get("expires_in") {
+        None => LONGEST,
+        Some(seconds) => Duration::from_secs(seconds.as_u64().ok_or("its `expires_in` is no number of seconds")?),
+    };
     if lasts.is_zero() {
         return Err("what it issued is over already".to_owned());
     }
-    Ok((Zeroizing::new(given.access_token.into_bytes()), lasts))
+    Ok((Zeroizing::new(token.as_bytes().to_vec()), lasts))
+}
+
+/// Why it gives nothing (RFC 6749, section 5.2). What it says besides its code could be anything.
+fn refused(status: StatusCode, answer: Option<&Value>) -> String {
+    let fits = |code: &&str| {
+        (1..=LONGEST_CODE).contains(&code.len()) && code.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+    };
+    match answer.and_then(|answer| answer.get("error")).and_then(Value::as_str).filter(fits) {
+        Some(code) => format!("it answered {}: {code}", status.as_u16()),
+        None => format!("it answered {}", status.as_u16()),
+    }
 }
 
 #[cfg(test)]
@@ -186,7 +206,7 @@ mod tests {
     use super::*;
 
     fn given(status: u16, body: &str) -> Result<(String, u64), String> {
-        let read = read(StatusCode::from_u16(status).unwrap(), &Bytes::from(body.to_owned()));
+        let read = read(StatusCode::from_u16(status).unwrap(), body.as_bytes());
         read.map(|(token, lasts)| (String::from_utf8(token.to_vec()).unwrap(), lasts.as_secs()))
     }
 
@@ -201,10 +221,23 @@ mod tests {
         assert!(given(200, &body(r#", "expires_in": "60""#)).is_err());
         assert!(given(200, &body("").replace("Bearer", "DPoP")).is_err());
         assert!(given(200, &body("").replace("abc.def", "abc\\ndef")).is_err());
-        assert!(given(200, r#"{"access_token": "abc.def"}"#).is_err());
+        for twice in [r#", "token_type": "Bearer""#, r#", "access_token": "abc.xyz""#] {
+            assert!(given(200, &body(twice)).is_err(), "{twice}");
+        }
+        for odd in [
+            r#"{"access_token": "abc.def"}"#,
+            r#"{"access_token": "abc.def", "token_type": "Bearer"}"#,
+            r#"["abc.def", "urn:x", "Bearer", 60]"#,
+            r#"{"access_token": "", "issued_token_type": "urn:x", "token_type": "Bearer"}"#,
+            "7",
+        ] {
+            assert!(given(200, odd).is_err(), "{odd}");
+        }
+        assert!(given(200, &body(r#", "expires_in": null"#)).is_err());
+        assert!(given(200, &body(r#", "expires_in": -1"#)).is_err());
         assert!(given(200, "<html>").is_err());
         assert_eq!(given(400, r#"{"error": "invalid_target"}"#), Err("it answered 400: invalid_target".to_owned()));
-        for odd in [r#"{"error": "Eaten: abc.def"}"#, r#"{"error": 7}"#, "abc.def", ""] {
+        for odd in [r#"{"error": "Eaten: abc.def"}"#, r#"{"error": 7}"#, r#"["invalid_target"]"#, "abc.def", ""] {
             assert_eq!(given(401, odd), Err("it answered 401".to_owned()));
         }
     }
