@@ -85,7 +85,7 @@ async fn read(setting: &VaultSetting, trust: &Trust) -> Result<(Zeroizing<Vec<u8
 }
 
 /// A client that goes where it is told and nowhere else.
-pub(super) async fn client_of(trust: &Trust, ca: Option<&Path>) -> Result<reqwest::Client, String> {
+async fn client_of(trust: &Trust, ca: Option<&Path>) -> Result<reqwest::Client, String> {
     let roots = trust.of(ca).await.map_err(|error| error.to_string())?;
     let client = reqwest::Client::builder()
         .tls_backend_preconfigured((*roots).clone())
