@@ -33,7 +33,8 @@ pub(crate) struct Ways {
 
 impl Default for Ways {
     fn default() -> Self {
-        Self { resolver: Arc::<SystemResolver>::default(), trust: Trust::default() }
+        let resolver: Arc<dyn Resolve> = Arc::new(SystemResolver::default());
+        Self { resolver, trust: Trust::default() }
     }
 }
 
