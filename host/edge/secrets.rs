@@ -17,7 +17,7 @@ use super::identities::Identities;
 use super::sealing::{SealError, Sealing};
 use crate::capability::http::Lease;
 use crate::capability::secrets::{Answer, Broker, Lent, Reveal, Unlent};
-use crate::gate::{Notes, Permit};
+use crate::gate::{Approval, Notes, Permit};
 use crate::identity::Subject;
 use crate::secret::{Secret, SecretName, UnfitSecret};
 use crate::settings::secret::SourceSetting;
@@ -89,6 +89,8 @@ pub(crate) struct Found {
 pub(crate) struct Asked {
     /// The task, where it is for requests of a task.
     pub(crate) subject: Option<Subject>,
+    /// For how long they may ask, where people were asked about it.
+    pub(crate) approved: Option<Duration>,
     /// What the record will say beside how it went.
     pub(crate) notes: Notes,
 }
@@ -178,9 +180,9 @@ impl Secrets {
 
 impl Broker for Secrets {
     fn lend(&self, permit: Permit<Lease>) -> Answer {
-        let notes = permit.notes();
+        let (notes, approved) = (permit.notes(), permit.approval().map(Approval::left));
         let Lease { secret, subject, .. } = permit.redeem();
-        self.lent(&secret, Asked { subject, notes })
+        self.lent(&secret, Asked { subject, approved, notes })
     }
 
     fn reveal(&self, permit: Permit<Reveal>) -> Answer {

@@ -164,6 +164,11 @@ impl Lending {
             // What people approved holds from when they did.
             let time = approval.as_ref().map_or(time, Approval::left);
             let time = lent.lasts.map_or(time, |lasts| lasts.min(time));
+            if time.is_zero() {
+                let why = "what was approved is over before it could be lent".to_owned();
+                notes.put("error", why.clone());
+                return Err(Failed::Credential(why));
+            }
             notes.put("seconds", time.as_secs());
             let until = (crate::config::wall_clock() + time, crate::config::since_boot() + time);
             Ok(Held { value: lent.value, version: lent.version, approval, until })

@@ -16,7 +16,7 @@ use http_body_util::{Full, LengthLimitError};
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use super::{Asked, Found, Reading, SecretError, Source, Stored, vault};
+use super::{Asked, Found, Reading, SecretError, Source, Stored};
 use crate::address::Reach;
 use crate::edge::asked::{Server, Ways, post};
 use crate::edge::identities::Identities;
@@ -68,7 +68,8 @@ impl Source for Exchange {
             let subject = asked.subject.ok_or_else(|| {
                 unavailable("it is had for requests of a task alone, and cannot be revealed".to_owned())
             })?;
-            let token = identities.mint(Some(subject), setting.subject_audience(), LONGEST.as_secs()).await;
+            let most = asked.approved.map_or(LONGEST, |approved| approved.min(LONGEST)).as_secs();
+            let token = identities.mint(Some(subject), setting.subject_audience(), most).await;
             let token = token.map_err(|error| unavailable(error.to_string()))?.value;
             asked.notes.put("subject-audience", setting.subject_audience());
             let client = match &setting.client {
@@ -128,6 +129,15 @@ fn basic(id: &str, secret: &Secret) -> Result<HeaderValue, String> {
     Ok(value)
 }
 
+/// Why there is no answer.
+fn unreachable(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut cause = error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    format!("it cannot be reached: {}", crate::audit::escaped(&cause.to_string()))
+}
+
 /// Exchanges a token: the other one, and how long it lasts.
 async fn exchange(
     setting: &ExchangeSetting,
@@ -146,7 +156,7 @@ async fn exchange(
         if error.is::<LengthLimitError>() {
             format!("its answer has more than {LONGEST_ANSWER} bytes")
         } else {
-            vault::unreachable(&*error)
+            unreachable(&*error)
         }
     })?;
     read(answer.status(), answer.body())

@@ -97,15 +97,6 @@ async fn client_of(trust: &Trust, ca: Option<&Path>) -> Result<reqwest::Client, 
     client.map_err(|_| "the request could not be made".to_owned())
 }
 
-/// Why there is no answer.
-pub(super) fn unreachable(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut cause = error;
-    while let Some(deeper) = cause.source() {
-        cause = deeper;
-    }
-    format!("it cannot be reached: {}", crate::audit::escaped(&cause.to_string()))
-}
-
 /// A client that has proved who it is, or bears a token that says so.
 async fn client(setting: &VaultSetting, trust: &Trust) -> Result<VaultClient, String> {
     let token = match &setting.auth {
