@@ -1,6 +1,5 @@
 //! A task says who it is, for minutes, to whom it may, and others can tell that it is true.
 
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -8,8 +7,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
-use super::support::{Running, Scene, guests};
-use super::wire::{Latch, Wire, text};
+use super::support::{Running, Scene, eventually, guests};
+use super::wire::{Latch, Wire};
 
 const AUDIENCE: &str = "https://billing.example.net";
 
@@ -81,17 +80,10 @@ fn tokens_are_handed_out_for_granted_audiences_and_minutes_alone() {
 
 /// A token of a task that still runs, the scene, and what ends the task.
 fn running() -> (Scene, Running, Latch, String, Wire) {
-    let latch = Latch::default();
-    let opened = latch.clone();
-    let slow = Wire::answering(move |_, stream| {
-        opened.wait();
-        stream.write_all(&text("hello"))
-    });
+    let (slow, latch) = Wire::held();
     let scene = scene(slow.port);
     let running = start(&scene, &[keep(120, "/data/token"), keep(1, "/data/short"), send(slow.port)]);
-    while slow.arrived().is_empty() {
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    }
+    slow.wait_for(1);
     let token = std::fs::read_to_string(scene.path("data/token")).unwrap();
     (scene, running, latch, token, slow)
 }
@@ -212,8 +204,7 @@ fn an_independent_verifier_believes_the_same_tokens() {
     assert!(judge(&token, AUDIENCE).starts_with("believed spiffe://ambit.local/agent/scene/task/"));
     assert_eq!(judge(&token, "https://other.example.net"), "InvalidAudienceError");
     let short = std::fs::read_to_string(scene.path("data/short")).unwrap();
-    std::thread::sleep(std::time::Duration::from_secs(2));
-    assert_eq!(judge(&short, AUDIENCE), "ExpiredSignatureError");
+    eventually("it has expired", || (judge(&short, AUDIENCE) == "ExpiredSignatureError").then_some(()));
     assert!(verify(&scene, &short, AUDIENCE).stderr.contains("ExpiredSignature"));
     // The same claims under another header, and what they were long ago.
     for (change, why, own) in [

@@ -353,11 +353,7 @@ impl Program {
     /// Starts it, and waits until it listens.
     pub(crate) fn start(command: &mut Command, address: SocketAddr) -> Self {
         let program = Self(command.spawn().unwrap());
-        let start = Instant::now();
-        while TcpStream::connect(address).is_err() {
-            assert!(start.elapsed() < Duration::from_secs(60), "it does not listen");
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        eventually("it listens", || TcpStream::connect(address).ok());
         program
     }
 }
@@ -367,5 +363,34 @@ impl Drop for Program {
         // It may have ended by itself.
         let _ = self.0.kill();
         let _ = self.0.wait();
+    }
+}
+
+/// Waits for something that tells nobody when it has come about.
+pub(crate) fn eventually<T>(what: &str, mut come: impl FnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(come) = come() {
+            return come;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(60), "{what}: not within a minute");
+        // Between two looks.
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// No file below a folder holds any of these.
+pub(crate) fn assert_no_file_holds(folder: &Path, any: &[impl AsRef<[u8]>]) {
+    let machine = aho_corasick::AhoCorasick::new(any).unwrap();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for path in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.is_dir() {
+                folders.push(path);
+            } else if let Some(found) = machine.find(&std::fs::read(&path).unwrap()) {
+                let held = any[found.pattern().as_usize()].as_ref();
+                panic!("{} holds {}", path.display(), String::from_utf8_lossy(held));
+            }
+        }
     }
 }

@@ -4,12 +4,11 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::support::{Answer, Program, Running, Scene};
-use super::wire::{Arrived, Latch, Wire, over_tls, redirect, text, until_gone};
+use super::support::{Answer, Program, Running, Scene, eventually};
+use super::wire::{Arrived, Latch, Wire, endless, over_tls, redirect, silent, text};
 
 const VALUE: &str = "sk-From-Vault/71c3";
 const TOKEN: &str = "hvs.CAESIJ-token-of-ambit";
@@ -199,21 +198,9 @@ type Answers = fn(&Arrived, &mut TcpStream) -> std::io::Result<()>;
 
 #[test]
 fn what_is_no_answer_is_attached_nowhere() {
-    let silent: Answers = |_, stream| {
-        until_gone(stream);
-        Ok(())
-    };
-    let slow: Answers = |_, stream| {
-        stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n")?;
-        loop {
-            stream.write_all(b" ")?;
-            // It is slow: that is what it is for.
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    };
     let cases: [(&str, &str, Answers); 9] = [
         ("within 200ms", BY_TOKEN, silent),
-        ("within 200ms", BY_TOKEN, slow),
+        ("within 200ms", BY_TOKEN, endless),
         ("within 200ms", BY_ROLE, silent),
         ("no answer to that", BY_TOKEN, |_, stream| stream.write_all(&text(VALUE))),
         ("no answer to that", BY_TOKEN, |_, stream| stream.write_all(&answer(200, &second(&json!([VALUE]))))),
@@ -317,9 +304,7 @@ fn a_lease_is_asked_for_once_and_an_answer_is_waited_for() {
     let input = json!({ "calls": [call, call, call] }).to_string();
     let arguments = ["--format", "json", "run", "bundle", "--policy", "policy", "--input", &input];
     let running = Running::start(&mut scene.command(&arguments));
-    while vault.arrived().is_empty() {
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    vault.wait_for(1);
     assert_eq!(host.connections(), 0, "nothing is sent without it");
     latch.open();
     let report = running.end().json();
@@ -355,11 +340,7 @@ fn openbao_is_a_vault() {
     server.arg(format!("-dev-listen-address={address}")).env("HOME", home.path()).current_dir(home.path());
     let _server = Program::start(server.stdout(Stdio::null()).stderr(Stdio::null()), address);
     // It listens before the engine is there that it begins with.
-    let started = Instant::now();
-    while operate(address, "GET /sys/mounts/secret", &Value::Null).is_none() {
-        assert!(started.elapsed() < Duration::from_secs(60), "it does not begin");
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    eventually("it begins", || operate(address, "GET /sys/mounts/secret", &Value::Null));
     let operate = |line: &str, body: Value| operate(address, line, &body).unwrap_or_else(|| panic!("{line}"));
     operate("POST /sys/mounts/kv", json!({ "type": "kv", "options": { "version": "1" } }));
     operate("POST /kv/teams/billing", json!({ "token": VALUE, "ttl": "30m" }));
