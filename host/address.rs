@@ -106,6 +106,12 @@ pub enum Unreachable {
 }
 
 impl Reach {
+    /// This machine, and nothing else.
+    pub fn here() -> Self {
+        let v6 = Ipv6Net::new_assert(Ipv6Addr::LOCALHOST, 128);
+        Self::Blocks(vec![v4(127, 0, 0, 0, 8).into(), v6.into()])
+    }
+
     /// Whether it leads nowhere but to this machine.
     pub fn stays_here(&self) -> bool {
         match self {

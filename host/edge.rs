@@ -4,6 +4,7 @@
 //! its list of tasks) takes none.
 
 pub mod approvals;
+mod asked;
 pub mod checkpoints;
 pub mod connection;
 pub mod database;

@@ -227,9 +227,10 @@ impl Host {
         let settings = Settings::open(&home)?;
         let sealing = Arc::new(Sealing::new(&home, &settings.store.key, settings.store.before.as_ref()));
         let checkpoints = Checkpoints::new(Arc::clone(&sealing), settings.audit);
+        let identities = Identities::new(Arc::clone(&database), Arc::clone(&sealing), settings.identity);
         Ok(Self {
-            secrets: Secrets::new(Arc::clone(&database), Arc::clone(&sealing), settings.secrets),
-            identities: Identities::new(Arc::clone(&database), sealing, settings.identity),
+            secrets: Secrets::new(Arc::clone(&database), sealing, &identities, settings.secrets),
+            identities,
             engine: Engine::new(&home, compiler)?,
             outside_store: Arc::new(Values(Arc::clone(&database))),
             folders: HostFolders::outside_of(home.path()),

@@ -275,6 +275,8 @@ pub fn verify(token: &str, keys: &JwkSet, setting: &Setting, audience: &str) -> 
     rules.set_required_spec_claims(&["exp", "aud", "sub", "iss", "nbf"]);
     rules.validate_nbf = true;
     rules.leeway = 0;
+    // At `exp` it is over (RFC 7519, section 4.1.4); the library's own rule is that it is over after it.
+    rules.reject_tokens_expiring_in_less_than = 1;
     let claims = jsonwebtoken::decode::<Claims>(token, &key, &rules);
     let claims = claims.map_err(|error| Disbelief(format!("it does not hold: {error}")))?.claims;
     let domain = format!("spiffe://{}/", setting.trust_domain);

@@ -151,7 +151,9 @@ impl Watched {
     fn places(self: &Arc<Self>, bytes: &[u8]) -> Vec<Place> {
         let mut places = Vec::new();
         if let Some(mut scan) = Scan::of(self) {
-            bytes.iter().for_each(|byte| scan.read(*byte, &mut places));
+            for byte in bytes {
+                scan.read(*byte, &mut places);
+            }
         }
         places
     }
@@ -255,11 +257,15 @@ impl Flow {
             // Something was lent meanwhile: what is still here is looked at for it as well.
             self.scan = Scan::of(&watched).map(|scan| Scan { read: self.begins, ..scan });
             if let Some(scan) = &mut self.scan {
-                self.held.iter().for_each(|byte| scan.read(*byte, &mut places));
+                for byte in self.held.iter() {
+                    scan.read(*byte, &mut places);
+                }
             }
         }
         if let Some(scan) = &mut self.scan {
-            piece.iter().for_each(|byte| scan.read(*byte, &mut places));
+            for byte in piece {
+                scan.read(*byte, &mut places);
+            }
         }
         self.held.extend_from_slice(piece);
         let found = places.iter().map(|(_, name)| name.to_string()).collect();
@@ -376,8 +382,8 @@ mod tests {
             url::form_urlencoded::byte_serialize(value).collect::<String>().into_bytes(),
             percent_encode(value, PYTHON).to_string().into_bytes(),
             percent_encode(value, GO).to_string().into_bytes(),
-            value.iter().map(|byte| format!("%{byte:02x}")).collect::<String>().into_bytes(),
-            text.encode_utf16().map(|unit| format!("\\u{unit:04X}")).collect::<String>().into_bytes(),
+            value.iter().flat_map(|byte| format!("%{byte:02x}").into_bytes()).collect(),
+            text.encode_utf16().flat_map(|unit| format!("\\u{unit:04X}").into_bytes()).collect(),
             text.replace('/', "\\/").replace('"', "\\u0022").replace('+', "\\u002b").into_bytes(),
             percent_encode(STANDARD.encode(value).as_bytes(), NON_ALPHANUMERIC).to_string().into_bytes(),
             wrapped(&STANDARD.encode([b"user:", value].concat()), 7).into_bytes(),

@@ -159,6 +159,47 @@ mod tests {
     }
 
     #[test]
+    fn an_exchange_is_read_strictly() {
+        let exchange = |more: &str| settings(&format!("[secrets.a.source.exchange]\n{more}\n"));
+        let https = |more: &str| exchange(&format!("endpoint = \"https://sts.example.net/token\"\n{more}"));
+        let all =
+            "audience = \"b\"\nresource = \"https://b.example.net/?a\"\nscope = \"c d\"\nsubject-audience = \"e\"\n
+            requested-token-type = \"f\"\nclient = { id = \"g\", secret = \"h\" }\naddresses = [\"10.0.0.7/32\"]\n
+            ca = \"i.pem\"\ntimeout = \"5s\"";
+        assert!(https(all).is_ok() && https("").is_ok());
+        for odd in [
+            "audience = \"\"",
+            "scope = \" \"",
+            "subject-audience = \"\"",
+            "requested-token-type = \"\"",
+            "resource = \"billing\"",
+            "resource = \"https://b.example.net/#a\"",
+            "client = { id = \"\", secret = \"h\" }",
+            "client = { id = \"g\" }",
+            "client = { id = \"g\", secret = \"H\" }",
+            "addresses = []",
+            "timeout = \"0s\"",
+            "redirects = true",
+        ] {
+            assert!(https(odd).is_err(), "{odd}");
+        }
+        for here in
+            ["http://localhost:1/t", "http://127.0.0.1:1/t", "http://[::1]:1/t\"\naddresses = [\"::1\"]\nscope = \"a"]
+        {
+            assert!(exchange(&format!("endpoint = \"{here}\"")).is_ok(), "{here}");
+        }
+        for odd in [
+            "http://localhost/t\"\naddresses = [\"10.0.0.7\"]\nscope = \"a",
+            "https://sts.example.net/a b",
+            "https://sts.example.net/token\\n",
+            "https://sts.example.net/\\u001b[2J",
+        ] {
+            assert!(exchange(&format!("endpoint = \"{odd}\"")).is_err(), "{odd}");
+        }
+        assert!(exchange("audience = \"b\"").is_err());
+    }
+
+    #[test]
     fn what_nothing_reads_is_a_mistake() {
         for text in ["[poeple]", "people = 1", "[decision]"] {
             assert!(settings(text).is_err(), "{text}");

@@ -1,16 +1,15 @@
 //! A decision point of the operator's own: it can forbid what the rules allow, never the other way, and no answer is a no.
 
 use std::io::Write as _;
-use std::net::{SocketAddr, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::net::TcpStream;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::support::{Running, Scene};
-use super::wire::{Arrived, Latch, Wire, over_tls, text, until_gone};
+use super::support::{Program, Running, Scene};
+use super::wire::{Arrived, Latch, Wire, endless, over_tls, silent, text, until_gone};
 
 const START: &str = "@id(\"all\") permit (principal, action, resource);\n";
 
@@ -144,21 +143,9 @@ fn what_it_forbids_does_not_happen_and_why_is_for_the_operator() {
 #[test]
 fn no_proper_answer_is_a_no() {
     type Answers = fn(&Arrived, &mut TcpStream) -> std::io::Result<()>;
-    let silent: Answers = |_, stream| {
-        until_gone(stream);
-        Ok(())
-    };
-    let slow: Answers = |_, stream| {
-        stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n")?;
-        loop {
-            stream.write_all(b" ")?;
-            // It is slow: that is what it is for.
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    };
     let cases: [(&str, Answers); 9] = [
         ("took too long", silent),
-        ("took too long", slow),
+        ("took too long", endless),
         ("status 500", |_, stream| {
             stream.write_all(b"HTTP/1.1 500 No\r\ncontent-length: 18\r\n\r\n{\"decision\": true}")
         }),
@@ -414,28 +401,4 @@ fn cerbos_is_a_decision_point() {
     let done = run("sam");
     assert!(done["error"].is_null(), "{done}");
     assert_eq!(scene.records_of("outcome", "state.write")[0]["code"], "done");
-}
-
-/// A server in a process of its own.
-struct Program(Child);
-
-impl Program {
-    /// Starts it, and waits until it listens.
-    fn start(command: &mut Command, address: SocketAddr) -> Self {
-        let program = Self(command.spawn().unwrap());
-        let start = Instant::now();
-        while TcpStream::connect(address).is_err() {
-            assert!(start.elapsed() < Duration::from_secs(60), "it does not listen");
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        program
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use serde_json::{Value, json};
 use xtask::services::{Admission, Service, Talk, Workloads};
 
-use super::support::{Answer, Running, keep_compiled, policy_with, take_compiled};
+use super::support::{Answer, Running, assert_no_file_holds, keep_compiled, policy_with, take_compiled};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 /// What the host admits whoever bears it.
@@ -109,18 +109,7 @@ impl Development {
     }
 
     fn assert_nothing_holds(&self, secret: &str) {
-        let mut folders = vec![self.home()];
-        while let Some(folder) = folders.pop() {
-            for entry in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
-                if entry.is_dir() {
-                    folders.push(entry);
-                } else {
-                    let bytes = std::fs::read(&entry).unwrap();
-                    let holds = bytes.windows(secret.len()).any(|bytes| bytes == secret.as_bytes());
-                    assert!(!holds, "{} holds the credential", entry.display());
-                }
-            }
-        }
+        assert_no_file_holds(&self.home(), &[secret]);
     }
 }
 

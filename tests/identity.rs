@@ -1,13 +1,14 @@
 //! A task says who it is, for minutes, to whom it may, and others can tell that it is true.
 
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::Command;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
-use super::support::{Running, Scene, guests};
-use super::wire::{Latch, Wire, text};
+use super::support::{Running, Scene, eventually, guests};
+use super::wire::{Latch, Wire};
 
 const AUDIENCE: &str = "https://billing.example.net";
 
@@ -79,17 +80,10 @@ fn tokens_are_handed_out_for_granted_audiences_and_minutes_alone() {
 
 /// A token of a task that still runs, the scene, and what ends the task.
 fn running() -> (Scene, Running, Latch, String, Wire) {
-    let latch = Latch::default();
-    let opened = latch.clone();
-    let slow = Wire::answering(move |_, stream| {
-        opened.wait();
-        stream.write_all(&text("hello"))
-    });
+    let (slow, latch) = Wire::held();
     let scene = scene(slow.port);
     let running = start(&scene, &[keep(120, "/data/token"), keep(1, "/data/short"), send(slow.port)]);
-    while slow.arrived().is_empty() {
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    }
+    slow.wait_for(1);
     let token = std::fs::read_to_string(scene.path("data/token")).unwrap();
     (scene, running, latch, token, slow)
 }
@@ -126,6 +120,36 @@ fn a_token_holds_for_its_audience_until_its_task_ends() {
     let database = std::fs::read(scene.path("home/ambit.db")).unwrap();
     for secret in [bearer.as_bytes(), token.as_bytes()] {
         assert!(!database.windows(secret.len()).any(|window| window == secret));
+    }
+}
+
+#[test]
+fn a_token_says_which_call_it_is_of_and_is_no_longer_than_it_was_approved() {
+    let host = Wire::greeting();
+    let scene = scene(host.port);
+    scene.rules(
+        "@id(\"all\") permit (principal, action, resource);
+         @id(\"ask\") @approval(\"desk\") @ttl(\"20s\") forbid (principal, action == Ambit::Action::\"identity.token\", resource)
+         unless { context.approvals.contains(\"desk\") };",
+    );
+    let uid = std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(scene.path("data")).unwrap());
+    scene.write("home/config.toml", format!("[people.maria]\nuid = {uid}\ngroups = [\"desk\"]\n").as_bytes());
+    let input = json!({ "calls": [send(host.port), keep(120, "/data/token"), send(host.port)] }).to_string();
+    let run = ["--format", "json", "run", "bundle", "--policy", "policy", "--approvals", "wait", "--input", &input];
+    let running = Running::start(&mut scene.command(&run));
+    for _ in 0..3 {
+        let question = running.question();
+        assert_eq!(scene.ambit(&["approvals", "approve", &question]).code, 0);
+    }
+    let report = running.end().json();
+    assert_eq!(report["status"], "succeeded", "{report}");
+    let bearer = |number: usize| host.arrived()[number].header("authorization")[0].replace("Bearer ", "");
+    let handed_out = std::fs::read_to_string(scene.path("data/token")).unwrap();
+    for (token, call) in [(bearer(0), 1), (handed_out, 2), (bearer(1), 3)] {
+        let claims: Value =
+            serde_json::from_slice(&URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap()).unwrap();
+        assert!(claims["sub"].as_str().unwrap().ends_with(&format!("/{call}")), "{claims}");
+        assert!(claims["exp"].as_u64().unwrap() - claims["iat"].as_u64().unwrap() <= 20, "{claims}");
     }
 }
 
@@ -180,21 +204,20 @@ fn an_independent_verifier_believes_the_same_tokens() {
     assert!(judge(&token, AUDIENCE).starts_with("believed spiffe://ambit.local/agent/scene/task/"));
     assert_eq!(judge(&token, "https://other.example.net"), "InvalidAudienceError");
     let short = std::fs::read_to_string(scene.path("data/short")).unwrap();
-    std::thread::sleep(std::time::Duration::from_secs(2));
-    assert_eq!(judge(&short, AUDIENCE), "ExpiredSignatureError");
+    eventually("it has expired", || (judge(&short, AUDIENCE) == "ExpiredSignatureError").then_some(()));
     assert!(verify(&scene, &short, AUDIENCE).stderr.contains("ExpiredSignature"));
     // The same claims under another header, and what they were long ago.
-    for (change, why) in [
-        ("none", "InvalidAlgorithmError"),
-        ("hs256", "InvalidAlgorithmError"),
-        ("kid", "PyJWKClientError"),
-        ("expired", "InvalidSignatureError"),
+    for (change, why, own) in [
+        ("none", "InvalidAlgorithmError", "it is no token"),
+        ("hs256", "InvalidAlgorithmError", "ES256"),
+        ("kid", "PyJWKClientError", "no key of this home"),
+        ("longer", "InvalidSignatureError", "InvalidSignature"),
     ] {
         let forged = judge(&format!("{change}:{token}"), AUDIENCE);
         assert_eq!(forged, why, "{change}");
         let made = judge(&format!("show-{change}:{token}"), AUDIENCE);
         let refused = verify(&scene, &made, AUDIENCE);
-        assert_eq!(refused.code, 1, "{change}: {refused:?}");
+        assert!(refused.code == 1 && refused.stderr.contains(own), "{change}: {refused:?}");
     }
     latch.open();
     task.end();

@@ -141,7 +141,7 @@ impl Sealed {
         self.key(key, None).is_shut(&named);
         assert!(self.key(key, Some("\"file\"")).uses(), "both open while one changes to the other");
         self.rotates().wrapped_by(provider, keys);
-        std::fs::remove_file(self.scene.path("home/key")).unwrap();
+        assert!(!self.scene.path("home/key").exists(), "nothing needs it any more");
         assert!(self.key(key, None).uses());
         self.rotates().is_set();
         let listed = self.ambit(&["secret", "list"]);
@@ -211,7 +211,7 @@ fn a_credential_that_systemd_encrypted_seals() {
     let program = std::env::var("AMBIT_SYSTEMD_CREDS").expect("AMBIT_SYSTEMD_CREDS names the program `systemd-creds`");
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
-    // As SECURITY.md has it, but that the machine's own secret stays as it is.
+    // The secret that stands for the machine's is the test's own, and no privilege is needed.
     let creds = |verb: &str, from: &str, to: &str| {
         let mut command = Command::new(&program);
         command.env("SYSTEMD_CREDENTIAL_SECRET", path("machine")).arg("--name=ambit-key").arg(verb);
@@ -235,7 +235,7 @@ fn a_credential_that_systemd_encrypted_seals() {
 
 const PIN: &str = "1234-of-user";
 
-/// A token of SoftHSM's with keys of several kinds in it.
+/// A token of `SoftHSM`'s with keys of several kinds in it.
 fn token(module: &Path, label: &str) -> Session {
     let module = Pkcs11::new(module).unwrap();
     module.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)).unwrap();

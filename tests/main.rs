@@ -26,6 +26,7 @@ mod command_line;
 mod compute;
 mod decision_point;
 mod dev_workspace;
+mod exchange;
 mod files;
 mod foreign;
 mod gate;

@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use serde_json::{Value, json};
 
-use super::support::{Answer, Running, Scene};
+use super::support::{Answer, Running, Scene, assert_no_file_holds};
 use super::wire::{Arrived, Latch, Wire, redirect, text};
 
 const VALUE: &str = "sk-Live/9+a\"b~7f3Q";
@@ -18,6 +18,9 @@ fn spellings() -> Vec<Vec<u8>> {
     let mut all = vec![VALUE.as_bytes().to_vec(), VALUE.bytes().rev().collect(), hex(VALUE).into_bytes()];
     all.push(hex(VALUE).to_uppercase().into_bytes());
     all.push(serde_json::to_string(VALUE).unwrap().trim_matches('"').as_bytes().to_vec());
+    all.push(url::form_urlencoded::byte_serialize(VALUE.as_bytes()).collect::<String>().into_bytes());
+    all.push(VALUE.bytes().flat_map(|byte| format!("%{byte:02x}").into_bytes()).collect());
+    all.push(VALUE.bytes().flat_map(|byte| format!("\\u{byte:04x}").into_bytes()).collect());
     for before in ["", "x", "xy"] {
         for encoded in [STANDARD.encode(format!("{before}{VALUE}")), URL_SAFE.encode(format!("{before}{VALUE}"))] {
             all.push(encoded.as_bytes()[4..encoded.len() - 4].to_vec());
@@ -39,14 +42,7 @@ fn assert_clean(bytes: &[u8], place: &str) {
 
 /// Nothing that is left behind holds the value.
 fn assert_clean_folder(folder: &Path) {
-    for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
-        let path = entry.path();
-        if path.is_dir() {
-            assert_clean_folder(&path);
-        } else {
-            assert_clean(&std::fs::read(&path).unwrap(), &path.display().to_string());
-        }
-    }
+    assert_no_file_holds(folder, &spellings());
 }
 
 fn assert_clean_run(scene: &Scene, answer: &Answer) {
@@ -261,7 +257,8 @@ fn guests_set_no_credentials_of_their_own() {
             json!({ "authority": format!("127.0.0.1:{}", echo.port), "path": "/none", "headers": [[name, "guessed"]] });
         json!({ "tool": "caller.send", "arguments": { "ask": ask } })
     };
-    let names = ["authorization", "cookie", "x-api-key", "X-Desk-Key", "proxy-authorization", "private-token"];
+    let names =
+        ["authorization", "cookie", "x-api-key", "X-Desk-Key", "x_desk-key", "proxy-authorization", "private-token"];
     let (report, _) = run(&scene, &names.map(ask));
     for (name, answer) in names.iter().zip(report["output"].as_array().unwrap()) {
         assert!(answer["ok"].is_null(), "{name}: {answer}");
@@ -343,6 +340,18 @@ fn a_secret_is_revealed_to_one_store_and_stays_there() {
     assert_eq!(report["labels"], json!(["secret"]), "whoever saw it is marked");
     assert!(answer.stderr.matches("****").count() >= 2, "{answer:?}");
     assert_eq!(scene.records_of("intent", "secrets.reveal").len(), 7);
+    // Nowhere else: not where other stores of the task read, nor what comes of it alone.
+    let grants = std::fs::read_to_string(scene.path("policy/grants.toml")).unwrap();
+    let shared = "[tools.signer]\nworkspace = { guest = \"/workspace\", accepts = [\"secret\"] }\n";
+    scene.grant(&grants.split_once('\n').unwrap().1.replace("[tools.signer]\n", shared));
+    let (report, _) = run(&scene, &[call("write", json!({ "path": "/workspace/signed" }))]);
+    assert!(report["output"][0]["error"].is_string(), "{report}");
+    let arguments = json!({ "name": "signing-key", "spelling": "plain" }).to_string();
+    let alone = ["--format", "json", "call", "bundle/signer.wasm", "give", &arguments, "--grant", "policy/grants.toml"];
+    let answer = scene.ambit(&alone);
+    assert!(answer.json()["error"]["message"].as_str().unwrap().contains("withheld"), "{answer:?}");
+    assert_clean_run(&scene, &answer);
+    scene.grant(grants.split_once('\n').unwrap().1);
     // It may write it where the operator said that the label may go.
     let input = json!({ "calls": [call("write", json!({ "path": "/data/signed" }))] }).to_string();
     let report = scene.ambit(&["--format", "json", "run", "bundle", "--policy", "policy", "--input", &input]).json();
@@ -387,9 +396,8 @@ fn access_for_a_while_is_asked_for_once_and_ends() {
     let yes = |id: &str| assert_eq!(scene.ambit(&["approvals", "approve", id]).code, 0);
     yes(&running.question());
     // The first three need no other yes; when the slow one is answered, the access is over.
-    while slow.arrived().len() < 3 {
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    slow.wait_for(3);
+    // What is waited for is time: the three seconds, and one more.
     std::thread::sleep(Duration::from_secs(4));
     first.open();
     let second = running.question();
@@ -408,17 +416,10 @@ fn access_for_a_while_is_asked_for_once_and_ends() {
 
 #[test]
 fn a_secret_that_is_removed_ends_the_lease() {
-    let latch = Latch::default();
-    let opened = latch.clone();
-    let slow = Wire::answering(move |_, stream| {
-        opened.wait();
-        stream.write_all(&text("hello"))
-    });
+    let (slow, latch) = Wire::held();
     let scene = attached(slow.port);
     let running = start(&scene, &[send(slow.port, "/a"), send(slow.port, "/b")]);
-    while slow.arrived().is_empty() {
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    slow.wait_for(1);
     assert_eq!(scene.ambit(&["secret", "remove", "attached"]).code, 0);
     latch.open();
     let answer = running.end();
@@ -427,6 +428,61 @@ fn a_secret_that_is_removed_ends_the_lease() {
     assert_eq!(report["output"][0]["ok"]["status"], 200, "{report}");
     assert!(report["output"][1]["ok"].is_null(), "{report}");
     assert_eq!(slow.arrived().len(), 1);
+}
+
+#[test]
+fn rules_that_are_changed_end_the_lease() {
+    let (slow, latch) = Wire::held();
+    let scene = attached(slow.port);
+    scene.rules("@id(\"all\") permit (principal, action, resource);");
+    let running = start(&scene, &[send(slow.port, "/a"), send(slow.port, "/b")]);
+    slow.wait_for(1);
+    scene.rules(
+        "@id(\"all\") permit (principal, action, resource);
+         @id(\"stop\") forbid (principal, action == Ambit::Action::\"secrets.lease\", resource);",
+    );
+    latch.open();
+    let report = running.end().json();
+    assert_eq!(report["output"][0]["ok"]["status"], 200, "{report}");
+    assert!(report["output"][1]["ok"].is_null(), "{report}");
+    assert_eq!(scene.records_of("refusal", "secrets.lease")[0]["rules"], json!(["stop"]));
+    assert_eq!(slow.arrived().len(), 1);
+}
+
+#[test]
+fn what_was_kept_before_it_was_lent_is_covered_from_then_on() {
+    let echo = echo();
+    let scene = attached(echo.port);
+    let keep = json!({ "tool": "keeper.set", "arguments": { "bucket": "", "key": "k", "value": VALUE } });
+    let input = json!({ "calls": [keep] }).to_string();
+    let before = scene.ambit(&["--format", "json", "run", "bundle", "--policy", "policy", "--input", &input]).json();
+    assert!(before["output"][0]["error"].is_null(), "{before}");
+    let get = json!({ "tool": "keeper.get", "arguments": { "bucket": "", "key": "k" } });
+    let input = json!({ "calls": [send(echo.port, "/none"), get] }).to_string();
+    let answer = scene.ambit(&["--format", "json", "run", "bundle", "--policy", "policy", "--input", &input]);
+    assert!(answer.stdout.contains("****"), "{answer:?}");
+    assert_clean(answer.stdout.as_bytes(), "the output");
+    let outcomes = scene.records_of("outcome", "state.read");
+    assert!(outcomes[0]["detail"].as_str().unwrap().contains("attached"), "{outcomes:?}");
+}
+
+#[test]
+fn a_request_is_decided_on_once_more_when_its_credential_is_there() {
+    let echo = echo();
+    let scene = attached(echo.port);
+    let (report, _) = run(&scene, &[send(echo.port, "/none")]);
+    assert_eq!(report["output"][0]["ok"]["status"], 200, "{report}");
+    // The last effect was the lease: with it there is one more than when the request was decided on.
+    let before = report["usage"]["effects"].as_u64().unwrap() - 1;
+    scene.rules(&format!(
+        "@id(\"all\") permit (principal, action, resource);
+         @id(\"few\") forbid (principal, action == Ambit::Action::\"http.request\", resource)
+         when {{ principal.usage.effects > {before} }};"
+    ));
+    let (report, _) = run(&scene, &[send(echo.port, "/none")]);
+    assert!(report["output"][0]["ok"].is_null(), "{report}");
+    let outcomes = scene.records_of("outcome", "http.request");
+    assert_eq!((outcomes[1]["code"].as_str(), echo.connections()), (Some("refused"), 1), "{outcomes:?}");
 }
 
 #[test]

@@ -1,11 +1,12 @@
 //! A home, a bundle and its policy in a temporary folder, and the `ambit` program run on them.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -343,4 +344,53 @@ pub(crate) fn agent(imports: &str, core_imports: &str, arguments: &str, body: &s
   (export "run" (func $run)))"#,
         with = if core_imports.is_empty() { "" } else { "(with \"host\" (instance $host))" },
     )
+}
+
+/// A server in a process of its own.
+pub(crate) struct Program(Child);
+
+impl Program {
+    /// Starts it, and waits until it listens.
+    pub(crate) fn start(command: &mut Command, address: SocketAddr) -> Self {
+        let program = Self(command.spawn().unwrap());
+        eventually("it listens", || TcpStream::connect(address).ok());
+        program
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Waits for something that tells nobody when it has come about.
+pub(crate) fn eventually<T>(what: &str, mut come: impl FnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(come) = come() {
+            return come;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(60), "{what}: not within a minute");
+        // Between two looks.
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// No file below a folder holds any of these.
+pub(crate) fn assert_no_file_holds(folder: &Path, any: &[impl AsRef<[u8]>]) {
+    let machine = aho_corasick::AhoCorasick::new(any).unwrap();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for path in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.is_dir() {
+                folders.push(path);
+            } else if let Some(found) = machine.find(&std::fs::read(&path).unwrap()) {
+                let held = any[found.pattern().as_usize()].as_ref();
+                panic!("{} holds {}", path.display(), String::from_utf8_lossy(held));
+            }
+        }
+    }
 }

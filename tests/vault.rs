@@ -1,15 +1,14 @@
 //! Credentials from Vault: whom it is asked as, and that what is not exactly an answer attaches nothing.
 
-use std::io::Write as _;
-use std::net::TcpStream;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
-use std::process::Command;
-use std::time::Duration;
+use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-use super::support::{Answer, Running, Scene};
-use super::wire::{Arrived, Latch, Wire, over_tls, redirect, text, until_gone};
+use super::support::{Answer, Program, Running, Scene, eventually};
+use super::wire::{Arrived, Latch, Wire, endless, over_tls, redirect, silent, text};
 
 const VALUE: &str = "sk-From-Vault/71c3";
 const TOKEN: &str = "hvs.CAESIJ-token-of-ambit";
@@ -36,7 +35,7 @@ fn second(data: &Value) -> Value {
     answer
 }
 
-/// AppRole, "Login with AppRole".
+/// `AppRole`, "Login with `AppRole`".
 fn login(token: &str) -> Value {
     json!({ "request_id": "5b9e", "lease_id": "", "renewable": false, "lease_duration": 0, "data": null,
             "wrap_info": null, "warnings": null, "auth": {
@@ -199,21 +198,9 @@ type Answers = fn(&Arrived, &mut TcpStream) -> std::io::Result<()>;
 
 #[test]
 fn what_is_no_answer_is_attached_nowhere() {
-    let silent: Answers = |_, stream| {
-        until_gone(stream);
-        Ok(())
-    };
-    let slow: Answers = |_, stream| {
-        stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n")?;
-        loop {
-            stream.write_all(b" ")?;
-            // It is slow: that is what it is for.
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    };
     let cases: [(&str, &str, Answers); 9] = [
         ("within 200ms", BY_TOKEN, silent),
-        ("within 200ms", BY_TOKEN, slow),
+        ("within 200ms", BY_TOKEN, endless),
         ("within 200ms", BY_ROLE, silent),
         ("no answer to that", BY_TOKEN, |_, stream| stream.write_all(&text(VALUE))),
         ("no answer to that", BY_TOKEN, |_, stream| stream.write_all(&answer(200, &second(&json!([VALUE]))))),
@@ -317,12 +304,89 @@ fn a_lease_is_asked_for_once_and_an_answer_is_waited_for() {
     let input = json!({ "calls": [call, call, call] }).to_string();
     let arguments = ["--format", "json", "run", "bundle", "--policy", "policy", "--input", &input];
     let running = Running::start(&mut scene.command(&arguments));
-    while vault.arrived().is_empty() {
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    vault.wait_for(1);
     assert_eq!(host.connections(), 0, "nothing is sent without it");
     latch.open();
     let report = running.end().json();
     assert_eq!(report["output"][2]["ok"]["status"], 200, "{report}");
     assert_eq!((vault.arrived().len(), host.arrived().len()), (1, 3));
+}
+
+/// Asks a Vault something as its operator, `POST /sys/mounts/kv`, and gives what it answers, unless that is an error.
+fn operate(address: SocketAddr, line: &str, body: &Value) -> Option<Value> {
+    let (method, path) = line.split_once(' ').unwrap();
+    let body = if body.is_null() { String::new() } else { body.to_string() };
+    let mut stream = TcpStream::connect(address).unwrap();
+    let head =
+        format!("{method} /v1{path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\nx-vault-token: {ROOT}\r\n");
+    stream.write_all(format!("{head}content-length: {}\r\n\r\n{body}", body.len()).as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    // Of a change that was made nothing may be said.
+    head.starts_with("HTTP/1.1 20").then(|| serde_json::from_str(body).unwrap_or_default())
+}
+
+const ROOT: &str = "root-of-the-test";
+
+#[test]
+#[ignore = "needs the program of OpenBao: `cargo xtask test --real`"]
+fn openbao_is_a_vault() {
+    let program = std::env::var("AMBIT_OPENBAO").expect("AMBIT_OPENBAO names the program of OpenBao");
+    let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let home = tempfile::tempdir().unwrap();
+    let mut server = Command::new(program);
+    server.args(["server", "-dev", "-dev-no-store-token"]).arg(format!("-dev-root-token-id={ROOT}"));
+    server.arg(format!("-dev-listen-address={address}")).env("HOME", home.path()).current_dir(home.path());
+    let _server = Program::start(server.stdout(Stdio::null()).stderr(Stdio::null()), address);
+    // It listens before the engine is there that it begins with.
+    eventually("it begins", || operate(address, "GET /sys/mounts/secret", &Value::Null));
+    let operate = |line: &str, body: Value| operate(address, line, &body).unwrap_or_else(|| panic!("{line}"));
+    operate("POST /sys/mounts/kv", json!({ "type": "kv", "options": { "version": "1" } }));
+    operate("POST /kv/teams/billing", json!({ "token": VALUE, "ttl": "30m" }));
+    operate("POST /secret/data/teams/billing", json!({ "data": { "token": "an older value" } }));
+    operate("POST /secret/data/teams/billing", json!({ "data": { "token": VALUE, "number": 12_345_678 } }));
+    operate("POST /secret/data/teams/payroll", json!({ "data": { "token": "not for ambit" } }));
+    let rules = "path \"kv/teams/billing\" { capabilities = [\"read\"] }
+                 path \"secret/data/teams/billing\" { capabilities = [\"read\"] }";
+    operate("POST /sys/policies/acl/desk", json!({ "policy": rules }));
+    let token = operate("POST /auth/token/create", json!({ "policies": ["desk"] }));
+    operate("POST /sys/auth/approle", json!({ "type": "approle" }));
+    operate("POST /auth/approle/role/ambit-desk", json!({ "token_policies": "desk", "token_ttl": "5m" }));
+    let role = operate("GET /auth/approle/role/ambit-desk/role-id", Value::Null)["data"]["role_id"].clone();
+    let secret = operate("POST /auth/approle/role/ambit-desk/secret-id", json!({}))["data"]["secret_id"].clone();
+    let by_role = BY_ROLE.replace("ambit-desk", role.as_str().unwrap());
+    let host = Wire::greeting();
+    let scene_of = |source: &str| {
+        let scene = scene(&host, source);
+        private(&scene, "home/token", token["auth"]["client_token"].as_str().unwrap());
+        private(&scene, "home/secret-id", secret.as_str().unwrap());
+        scene
+    };
+    // What it refuses; the host has heard nothing then.
+    let billing = at(address.port(), BY_TOKEN);
+    refused(&scene_of(&billing.replace("billing", "payroll")), &host, "it answered 403: ");
+    refused(&scene_of(&format!("{billing}, kv = 1, mount = \"secret\"")), &host, "it answered 403: ");
+    refused(&scene_of(&billing.replace("\"token\", auth", "\"number\", auth")), &host, "its field `number` is no text");
+    refused(&scene_of(&billing.replace("\"token\", auth", "\"tokens\", auth")), &host, "it has no field `tokens`");
+    let other = scene_of(&billing);
+    private(&other, "home/token", "hvs.another");
+    refused(&other, &host, "it answered 403: ");
+    let other = scene_of(&at(address.port(), &by_role));
+    private(&other, "home/secret-id", "84896a0c-1347-aa90-a4f6-000000000000");
+    refused(&other, &host, "at the login it answered 400: invalid role or secret ID");
+    for auth in [BY_TOKEN, &by_role] {
+        for engine in ["", ", kv = 1, mount = \"kv\""] {
+            let (output, answer) = run(&scene_of(&at(address.port(), &format!("{auth}{engine}"))), &host, |_| {});
+            assert_eq!(output["ok"]["status"], 200, "{auth}{engine}: {answer:?}");
+        }
+    }
+    let bearers: Vec<String> = host.arrived().iter().map(|request| request.header("authorization").join(" ")).collect();
+    assert_eq!(bearers, vec![format!("Bearer {VALUE}"); 4]);
+    // A version that was deleted is none.
+    operate("DELETE /secret/data/teams/billing", Value::Null);
+    let silent = Wire::greeting();
+    let gone = scene(&silent, &billing);
+    private(&gone, "home/token", token["auth"]["client_token"].as_str().unwrap());
+    refused(&gone, &silent, "it answered 404");
 }

@@ -6,6 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
+/// How long something is waited for that has to come.
+const LONG: Duration = Duration::from_secs(60);
+
 /// A request as it arrived.
 #[derive(Clone, Debug)]
 pub(crate) struct Arrived {
@@ -28,11 +31,15 @@ impl Arrived {
     }
 }
 
+/// What arrived, and a bell for whoever waits for it.
+#[derive(Default)]
+struct Seen(Mutex<Vec<Arrived>>, Condvar);
+
 /// A server on the loopback interface.
 pub(crate) struct Wire {
     pub(crate) port: u16,
     connections: Arc<AtomicUsize>,
-    arrived: Arc<Mutex<Vec<Arrived>>>,
+    arrived: Arc<Seen>,
 }
 
 impl Wire {
@@ -84,6 +91,17 @@ impl Wire {
         Self::answering(|_, stream| stream.write_all(&text("hello")))
     }
 
+    /// A server that says `hello` once the latch is open.
+    pub(crate) fn held() -> (Self, Latch) {
+        let latch = Latch::default();
+        let opened = latch.clone();
+        let wire = Self::answering(move |_, stream| {
+            opened.wait();
+            stream.write_all(&text("hello"))
+        });
+        (wire, latch)
+    }
+
     /// How many connections were opened.
     pub(crate) fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
@@ -91,7 +109,15 @@ impl Wire {
 
     /// What arrived so far; a request that was cut off stands there with what there was of it.
     pub(crate) fn arrived(&self) -> Vec<Arrived> {
-        self.arrived.lock().unwrap().clone()
+        self.arrived.0.lock().unwrap().clone()
+    }
+
+    /// Waits until so many have arrived.
+    pub(crate) fn wait_for(&self, count: usize) {
+        let Seen(arrived, bell) = &*self.arrived;
+        let wait = |arrived: &mut Vec<Arrived>| arrived.len() < count;
+        let (_arrived, waited) = bell.wait_timeout_while(arrived.lock().unwrap(), LONG, wait).unwrap();
+        assert!(!waited.timed_out(), "there have not arrived {count} requests");
     }
 
     /// The bodies that arrived, one after another.
@@ -114,7 +140,7 @@ pub(crate) fn over_tls(certified: &rcgen::CertifiedKey<rcgen::KeyPair>, port: u1
             let connection = rustls::ServerConnection::new(Arc::clone(&config)).unwrap();
             let mut stream = rustls::StreamOwned::new(connection, stream);
             // One exchange for each connection; a client that goes away is no failure of the server.
-            let Some(Arrived { head, body }) = read(&mut stream, &Mutex::default()) else { continue };
+            let Some(Arrived { head, body }) = read(&mut stream, &Seen::default()) else { continue };
             let mut behind = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
             behind.write_all(&[head.as_bytes(), b"\r\n\r\n", &body].concat()).unwrap();
             let mut answer = Vec::new();
@@ -123,6 +149,22 @@ pub(crate) fn over_tls(certified: &rcgen::CertifiedKey<rcgen::KeyPair>, port: u1
         }
     });
     own
+}
+
+/// An answer of a server that says nothing, until the client has gone away.
+pub(crate) fn silent(_: &Arrived, stream: &mut TcpStream) -> std::io::Result<()> {
+    until_gone(stream);
+    stream.flush()
+}
+
+/// An answer of a server that goes on and on, a byte at a time.
+pub(crate) fn endless(_: &Arrived, stream: &mut TcpStream) -> std::io::Result<()> {
+    stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n")?;
+    loop {
+        stream.write_all(b" ")?;
+        // It is slow: that is what it is for.
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 /// Waits until the client has gone away.
@@ -147,7 +189,7 @@ impl Latch {
     pub(crate) fn wait(&self) {
         let (is_open, opened) = &*self.0;
         let is_open = is_open.lock().unwrap();
-        let (_is_open, waited) = opened.wait_timeout_while(is_open, Duration::from_secs(60), |open| !*open).unwrap();
+        let (_is_open, waited) = opened.wait_timeout_while(is_open, LONG, |open| !*open).unwrap();
         assert!(!waited.timed_out(), "what was waited for has not come about");
     }
 }
@@ -163,7 +205,7 @@ pub(crate) fn redirect(status: u16, location: &str) -> Vec<u8> {
 }
 
 /// Reads a request; what arrives of it is recorded at once.
-pub(crate) fn read(stream: &mut impl Read, arrived: &Mutex<Vec<Arrived>>) -> Option<Arrived> {
+fn read(stream: &mut impl Read, Seen(arrived, bell): &Seen) -> Option<Arrived> {
     let mut bytes = Vec::new();
     let end = loop {
         if let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
@@ -182,6 +224,7 @@ pub(crate) fn read(stream: &mut impl Read, arrived: &Mutex<Vec<Arrived>>) -> Opt
     let number = {
         let mut arrived = arrived.lock().unwrap();
         arrived.push(request.clone());
+        bell.notify_all();
         arrived.len() - 1
     };
     let length: Option<usize> = request.header("content-length").first().map(|length| length.parse().unwrap());

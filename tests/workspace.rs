@@ -1,12 +1,11 @@
 //! The workspace of a task: one folder for all its components, for nobody else, and gone with it.
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
-use super::support::{Running, Scene};
+use super::support::{Running, Scene, eventually};
 
 const GRANT: &str = "[agent]\ntools = [\"prober\", \"marker\"]\n\
     [tools.prober]\nworkspace = { guest = \"/workspace\", quota = { bytes = \"64KiB\", files = 20 } }\nclock = true\n\
@@ -57,15 +56,9 @@ fn waiting(scene: &Scene, name: &str) -> (Running, PathBuf) {
     let input = json!({ "calls": calls }).to_string();
     let mut command = scene.command(&["run", "bundle", "--policy", "policy", "--input", &input]);
     let running = Running::start(&mut command);
-    let begun = Instant::now();
-    loop {
-        let made = left(scene).into_iter().find(|folder| !before.contains(folder) && folder.join(name).exists());
-        if let Some(folder) = made {
-            return (running, folder);
-        }
-        assert!(begun.elapsed() < Duration::from_secs(60), "the task wrote nothing");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    let made = || left(scene).into_iter().find(|folder| !before.contains(folder) && folder.join(name).exists());
+    let folder = eventually("the task writes", made);
+    (running, folder)
 }
 
 fn signal(running: &Running, signal: Signal) {

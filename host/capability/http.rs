@@ -291,6 +291,9 @@ pub enum Failed {
     /// The task gained labels while a body flowed.
     #[error("the task gained labels while the body flowed, and it was cut off")]
     Gained,
+    /// It is not allowed any more, now that its credential is there.
+    #[error("while its credential was waited for, it became forbidden")]
+    Changed,
     /// There is no credential to attach.
     #[error("there is no credential to attach: {0}")]
     Credential(String),
@@ -352,7 +355,7 @@ impl Failure for Failed {
     fn outcome(&self) -> Outcome {
         match self {
             Self::Spent(_) => Outcome::Quota,
-            Self::Prohibited(_) | Self::Gained | Self::Lent(_) => Outcome::Refused,
+            Self::Prohibited(_) | Self::Gained | Self::Changed | Self::Lent(_) => Outcome::Refused,
             Self::Unwanted => Outcome::Abandoned,
             _ => Outcome::Failed,
         }
@@ -363,9 +366,12 @@ impl From<Failed> for Error {
     /// What the guest hears: why, as far as its interface has words for it, and no more.
     fn from(failed: Failed) -> Self {
         match failed {
-            Failed::Denied(_) | Failed::Spent(_) | Failed::Gained | Failed::Credential(_) | Failed::Lent(_) => {
-                Self::HttpRequestDenied
-            }
+            Failed::Denied(_)
+            | Failed::Spent(_)
+            | Failed::Gained
+            | Failed::Changed
+            | Failed::Credential(_)
+            | Failed::Lent(_) => Self::HttpRequestDenied,
             Failed::Target => Self::HttpRequestUriInvalid,
             Failed::Prohibited(_) => Self::DestinationIpProhibited,
             Failed::Unwanted | Failed::Unfinished => Self::ConnectionTerminated,

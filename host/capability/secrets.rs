@@ -105,6 +105,8 @@ pub struct Lent {
     pub version: Option<String>,
     /// How long the source gives it for, where it says so.
     pub lasts: Option<Duration>,
+    /// What was given for it, and is no more for others than it.
+    pub beside: Option<Secret>,
 }
 
 /// Why there is no value. It says nothing of one.
@@ -121,6 +123,8 @@ pub trait Broker: Send + Sync {
     fn lend(&self, permit: Permit<Lease>) -> Answer;
     /// Gives a secret that is revealed.
     fn reveal(&self, permit: Permit<Reveal>) -> Answer;
+    /// Whether each task, and each call within it, has one of its own.
+    fn is_of_a_task(&self, name: &SecretName) -> bool;
     /// Which of a secret's values is the present one: another than the one that was lent ends a lease.
     ///
     /// # Errors
@@ -227,6 +231,10 @@ impl Broker for Without {
 
     fn reveal(&self, _permit: Permit<Reveal>) -> Answer {
         Box::pin(async { Err(Unlent("there are no secrets".to_owned())) })
+    }
+
+    fn is_of_a_task(&self, _name: &SecretName) -> bool {
+        false
     }
 
     fn version(&self, _name: &SecretName) -> Result<Option<String>, Unlent> {

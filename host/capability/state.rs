@@ -364,8 +364,12 @@ impl Scope<'_, State> {
         let Opened { store, namespace, .. } = &*self.host;
         let read = Read { namespace: namespace.clone(), what: Query::Value(checked(key)?) };
         let guard = &self.guard;
-        let value = guard.run(read, async |permit| Ok::<_, StateError>(taken(guard, store.value(permit).await?)));
-        Ok(value.await?.map(|value| guard.shown(value)))
+        let value = guard.run(read, async |permit| {
+            let notes = permit.notes();
+            let value = taken(guard, store.value(permit).await?);
+            Ok::<_, StateError>(value.map(|value| guard.shown(value, &notes)))
+        });
+        value.await
     }
 
     async fn change(&mut self, bucket: &Handle<Bucket>, key: String, change: Change) -> Result<u64, StateError> {

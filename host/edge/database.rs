@@ -8,6 +8,7 @@
 use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -225,6 +226,7 @@ pub struct Database {
     queue: Option<Sender<Work>>,
     writer: Option<JoinHandle<()>>,
     reader: Mutex<Connection>,
+    scrub: Arc<AtomicBool>,
 }
 
 impl Database {
@@ -245,6 +247,8 @@ impl Database {
         patiently(|| connection.pragma_update(None, "journal_mode", "WAL")).map_err(failed)?;
         connection.pragma_update(None, "synchronous", "FULL").map_err(failed)?;
         connection.pragma_update(None, "foreign_keys", "ON").map_err(failed)?;
+        // What is removed was sealed, and is overwritten all the same.
+        connection.pragma_update(None, "secure_delete", "ON").map_err(failed)?;
         let found = patiently(|| lay_out(&mut connection)).map_err(failed)?;
         if found != VERSION {
             return Err(DatabaseError::Layout { path, found });
@@ -253,11 +257,13 @@ impl Database {
         let reader = Connection::open_with_flags(&path, flags).map_err(failed)?;
         reader.busy_timeout(PATIENCE).map_err(failed)?;
         let (queue, work) = channel();
+        let scrub = Arc::new(AtomicBool::new(false));
+        let asked = Arc::clone(&scrub);
         let writer = std::thread::Builder::new().name("ambit-database".to_owned());
         let writer = writer
-            .spawn(move || write(&mut connection, &work))
+            .spawn(move || write(&mut connection, &work, &asked))
             .map_err(|error| DatabaseError::Open { path: path.clone(), reason: error.to_string() })?;
-        Ok(Arc::new(Self { queue: Some(queue), writer: Some(writer), reader: Mutex::new(reader) }))
+        Ok(Arc::new(Self { queue: Some(queue), writer: Some(writer), reader: Mutex::new(reader), scrub }))
     }
 
     /// Queues work. The future gives its result after the commit; the work is done whether the future is awaited or not,
@@ -294,6 +300,18 @@ impl Database {
             work(Err(ended()))(Ok(()));
         }
         Box::pin(async move { answer.await.unwrap_or_else(|_| Err(E::from(ended()))) })
+    }
+
+    /// As [`Self::write`]; when it is done, nothing of what it replaced is left in the files.
+    pub(crate) fn write_scrubbing<T: Send + 'static, E: From<DatabaseError> + Send + 'static>(
+        &self,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T, E> + Send + 'static,
+    ) -> Answer<T, E> {
+        let scrub = Arc::clone(&self.scrub);
+        self.write(move |transaction| {
+            scrub.store(true, Ordering::Release);
+            work(transaction)
+        })
     }
 
     /// The connection that cannot write.
@@ -368,7 +386,7 @@ fn in_savepoint<T, E: From<DatabaseError>>(
 
 /// The writer: groups what is queued into transactions until nobody can queue any more. Whatever happens, all who queued
 /// something are told.
-fn write(connection: &mut Connection, queue: &Receiver<Work>) {
+fn write(connection: &mut Connection, queue: &Receiver<Work>, scrub: &AtomicBool) {
     while let Ok(first) = queue.recv() {
         let more = std::iter::from_fn(|| queue.try_recv().ok()).take(GROUP - 1);
         let group: Vec<Work> = std::iter::once(first).chain(more).collect();
@@ -384,6 +402,10 @@ fn write(connection: &mut Connection, queue: &Receiver<Work>) {
                 Err(error)
             }
         };
+        if committed.is_ok() && scrub.swap(false, Ordering::AcqRel) {
+            // Who reads an older state keeps the log that it is in; the next one to close the database takes it away.
+            let _ = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+        }
         for reply in replies {
             reply(committed.clone());
         }

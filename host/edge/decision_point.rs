@@ -3,17 +3,15 @@
 //! Decisions are frequent, so one connection is kept from one to the next; where two overlap, another is opened. One that
 //! has become stale in between is replaced, once: to ask the same again does no harm.
 
-use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use http::StatusCode;
-use http::header;
 use http_body_util::Full;
 use serde_json::Value;
 
-use super::connection::{self, Link, Trust};
-use super::http::{Resolve, SystemResolver};
+use super::asked::{Server, Ways, post};
+use super::connection::Link;
 use crate::policy::point::{Answer, Point, PointError, Setting, Verdict};
 
 /// The longest answer, in bytes.
@@ -24,8 +22,7 @@ const LONGEST_REASON: usize = 1024;
 /// A decision point that is asked over HTTP.
 pub struct DecisionPoint {
     setting: Arc<Setting>,
-    resolver: Arc<dyn Resolve>,
-    trust: Trust,
+    ways: Ways,
     idle: Idle,
 }
 
@@ -35,12 +32,7 @@ type Idle = Arc<Mutex<Option<Link<Full<Bytes>>>>>;
 impl DecisionPoint {
     /// The one that the configuration names.
     pub fn new(setting: Setting) -> Self {
-        Self {
-            setting: Arc::new(setting),
-            resolver: Arc::<SystemResolver>::default(),
-            trust: Trust::default(),
-            idle: Idle::default(),
-        }
+        Self { setting: Arc::new(setting), ways: Ways::default(), idle: Idle::default() }
     }
 }
 
@@ -50,10 +42,9 @@ impl Point for DecisionPoint {
     }
 
     fn evaluate(&self, id: String, asked: Value) -> Answer {
-        let (setting, resolver, trust) = (Arc::clone(&self.setting), Arc::clone(&self.resolver), self.trust.clone());
-        let idle = Arc::clone(&self.idle);
+        let (setting, ways, idle) = (Arc::clone(&self.setting), self.ways.clone(), Arc::clone(&self.idle));
         Box::pin(async move {
-            let answered = evaluate(&setting, &*resolver, &trust, &idle, message(&setting, &id, &asked)?);
+            let answered = evaluate(&setting, &ways, &idle, message(&setting, &id, &asked)?);
             match tokio::time::timeout(setting.timeout.duration(), answered).await {
                 Ok(verdict) => verdict,
                 Err(_) => Err(PointError("it took too long".to_owned())),
@@ -68,8 +59,7 @@ fn failed(error: impl std::fmt::Display) -> PointError {
 
 async fn evaluate(
     setting: &Setting,
-    resolver: &dyn Resolve,
-    trust: &Trust,
+    ways: &Ways,
     idle: &Idle,
     message: http::Request<Full<Bytes>>,
 ) -> Result<Verdict, PointError> {
@@ -84,7 +74,9 @@ async fn evaluate(
     let (response, link) = if let Some(answered) = answered {
         answered
     } else {
-        let mut link = connect(setting, resolver, trust).await?;
+        let addresses = setting.addresses.as_ref();
+        let server = Server { url: setting.url.url(), addresses, ca: setting.ca.as_deref() };
+        let mut link = ways.connect(&server).await.map_err(PointError)?;
         (link.exchange(message, LONGEST_ANSWER).await.map_err(failed)?, link)
     };
     *idle.lock().unwrap_or_else(PoisonError::into_inner) = Some(link);
@@ -94,44 +86,11 @@ async fn evaluate(
     verdict(response.body())
 }
 
-/// Opens a connection to the first of its addresses that answers.
-async fn connect(setting: &Setting, resolver: &dyn Resolve, trust: &Trust) -> Result<Link<Full<Bytes>>, PointError> {
-    let url = setting.url.url();
-    let host = url.host_str().unwrap_or_default();
-    let port = url.port_or_known_default().unwrap_or_default();
-    let tls = if url.scheme() == "https" { Some(trust.of(setting.ca.as_deref()).await.map_err(failed)?) } else { None };
-    let found = match host.trim_matches(['[', ']']).parse::<IpAddr>() {
-        Ok(address) => vec![address],
-        Err(_) => resolver.resolve(host).await.map_err(failed)?,
-    };
-    let mut last = PointError("its name leads nowhere".to_owned());
-    for address in found {
-        let address = match &setting.addresses {
-            Some(reach) => reach.check(address).map_err(failed)?,
-            None => address,
-        };
-        match connection::open(SocketAddr::new(address, port), tls.as_ref(), host).await {
-            Ok(link) => return Ok(link),
-            Err(error) => last = failed(error),
-        }
-    }
-    Err(last)
-}
-
 /// The question on the wire.
 fn message(setting: &Setting, id: &str, asked: &Value) -> Result<http::Request<Full<Bytes>>, PointError> {
-    let url = setting.url.url();
-    let host = url.host_str().unwrap_or_default();
-    let authority = url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
-    let path = url.query().map_or_else(|| url.path().to_owned(), |query| format!("{}?{query}", url.path()));
     let body = serde_json::to_vec(asked).map_err(failed)?;
-    http::Request::post(path)
-        .header(header::HOST, authority)
-        .header(header::CONTENT_TYPE, "application/json")
-        .header(header::ACCEPT, "application/json")
-        .header("x-request-id", id)
-        .body(Full::new(body.into()))
-        .map_err(failed)
+    let message = post(setting.url.url(), "application/json").header("x-request-id", id);
+    message.body(Full::new(body.into())).map_err(failed)
 }
 
 /// What an answer says (`AuthZEN`, section 6.2). Whatever is not exactly a decision is none.

@@ -76,6 +76,10 @@ fn now() -> i64 {
     i64::try_from(crate::config::wall_clock().as_millis()).unwrap_or(i64::MAX)
 }
 
+fn afterglow() -> i64 {
+    i64::try_from(AFTERGLOW.as_millis()).unwrap_or(i64::MAX)
+}
+
 /// Makes keys until there are two that have not retired.
 fn replenish(rows: &Transaction<'_>, sealing: &Sealing, by: &str) -> Result<(), IdentityError> {
     let count = "SELECT count(*) FROM signing_key WHERE retired IS NULL";
@@ -121,7 +125,7 @@ impl Identities {
     /// When they cannot be read or made.
     pub async fn published(&self, purpose: Use) -> Result<JwkSet, IdentityError> {
         self.ensure().await?;
-        let since = now().saturating_sub(i64::try_from(AFTERGLOW.as_millis()).unwrap_or(i64::MAX));
+        let since = now().saturating_sub(afterglow());
         let rows = self.database.read();
         let mut select = rows
             .prepare("SELECT public FROM signing_key WHERE retired IS NULL OR retired > ?1 ORDER BY made DESC, kid")?;
@@ -143,7 +147,9 @@ impl Identities {
     pub async fn rotate(&self, by: String) -> Result<String, IdentityError> {
         self.ensure().await?;
         let sealing = Arc::clone(&self.sealing);
-        let rotated = self.database.write(move |rows| {
+        let rotated = self.database.write_scrubbing(move |rows| {
+            let past = now().saturating_sub(afterglow());
+            rows.execute("DELETE FROM signing_key WHERE retired <= ?1", [past])?;
             if let Some(before) = signing(rows)? {
                 rows.execute("UPDATE signing_key SET retired = ?1 WHERE kid = ?2", (now(), &before.kid))?;
                 append(rows, &by_operator("identity.rotate", &format!("Key::\"{}\"", before.kid), &by))?;
@@ -179,7 +185,13 @@ impl Identities {
         self.database.write(move |rows| replenish(rows, &sealing, "ambit")).await
     }
 
-    async fn mint(self, subject: Option<Subject>, audience: String, seconds: u64) -> Result<Lent, IdentityError> {
+    /// A token of a task's identity for an audience, for so many seconds at most.
+    pub(crate) async fn mint(
+        &self,
+        subject: Option<Subject>,
+        audience: String,
+        seconds: u64,
+    ) -> Result<Lent, IdentityError> {
         self.ensure().await?;
         let subject = subject.ok_or(IdentityError::Name)?;
         let now = crate::config::wall_clock();
@@ -196,12 +208,14 @@ impl Identities {
         };
         let token = Zeroizing::new(identity::sign(&key, &claims)?.into_bytes());
         let value = Secret::new(token).map_err(|_| UnusableKey)?;
-        Ok(Lent { value, version: None, lasts: Some(lasts) })
+        Ok(Lent { value, version: None, lasts: Some(lasts), beside: None })
     }
 
     fn minted(&self, subject: Option<Subject>, audience: String, seconds: u64) -> Answer {
-        let minted = self.clone().mint(subject, audience, seconds);
-        Box::pin(async { minted.await.map_err(|error| Unlent(error.to_string())) })
+        let identities = self.clone();
+        Box::pin(
+            async move { identities.mint(subject, audience, seconds).await.map_err(|error| Unlent(error.to_string())) },
+        )
     }
 }
 

@@ -34,6 +34,8 @@ use crate::tool::text::is_invisible;
 const DEEPEST: usize = 128;
 /// How much of a file is looked at at once, in bytes.
 const PIECE: usize = 64 << 10;
+/// Why what holds a credential is left behind.
+const LENT: &str = "it holds what the task was lent";
 /// Why pipes, sockets and devices are left behind.
 const NOT_A_FILE: &str = "it is neither a file nor a folder";
 
@@ -141,8 +143,8 @@ impl Level {
             entries.push((entry.file_name(), entry.file_type()?));
         }
         entries.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
-        let is_there = |part: &&str| entries.iter().any(|(name, _)| name.eq_ignore_ascii_case(part));
-        let is_repository = REPOSITORY.iter().all(|part| is_there(&part));
+        let is_there = |part: &str| entries.iter().any(|(name, _)| name.eq_ignore_ascii_case(part));
+        let is_repository = REPOSITORY.iter().all(|part| is_there(part));
         Ok(Self { from, to, name, is_repository, entries: entries.into_iter() })
     }
 }
@@ -188,6 +190,8 @@ impl Copying {
             self.leave(shown, "its name cannot be shown");
         } else if shown.eq_ignore_ascii_case(".git") || self.is_obeyed(shown) {
             self.leave(shown, "Git would obey what is in it");
+        } else if !self.leaks.find(shown.as_bytes()).is_empty() {
+            self.leave(shown, LENT);
         } else if kind.is_dir() {
             self.descend(shown)?;
         } else if kind.is_symlink() {
@@ -248,12 +252,12 @@ impl Copying {
             self.leave(name, "it is another name of a file that was copied");
             return Ok(());
         }
-        if self.leaks.find(name.as_bytes()).is_empty() && !self.holds_loans(&mut from)? {
+        if self.holds_loans(&mut from)? {
+            self.leave(name, LENT);
+        } else {
             let mut to = self.make(name)?;
             self.copied.bytes += io::copy(&mut from, &mut to)?;
             self.copied.files += 1;
-        } else {
-            self.leave(name, "it holds what the task was lent");
         }
         Ok(())
     }
@@ -377,9 +381,10 @@ mod tests {
         two.from.write("a", format!("{filler}a value that was lent")).unwrap();
         two.from.write("b", format!("{filler}a value that was kept")).unwrap();
         two.from.write("a value that was lent", "").unwrap();
+        two.from.create_dir("A VALUE that was lent").unwrap();
+        two.from.write("A VALUE that was lent/file", "").unwrap();
         let (copied, to) = copy_all(&two);
-        let why = "it holds what the task was lent";
-        assert_eq!(left(&copied), [("a", why), ("*********************", why)]);
+        assert_eq!(left(&copied), [("*********************", LENT), ("a", LENT), ("*********************", LENT)]);
         assert_eq!(to.read_to_string("b").unwrap().len(), filler.len() + 21);
     }
 

@@ -131,6 +131,14 @@ impl Sealing {
         Ok(opened.len())
     }
 
+    /// Takes away the key from before, which nothing is sealed under any more.
+    pub(crate) fn retire(&self) -> Result<(), SealError> {
+        match &self.before {
+            Some(before) if before.name() != self.provider.name() => Ok(before.retire()?),
+            _ => Ok(()),
+        }
+    }
+
     fn new_data_key(&self, rows: &Transaction<'_>) -> Result<DataKey, SealError> {
         let mut key = Zeroizing::new([0; KEY]);
         random(&mut *key)?;

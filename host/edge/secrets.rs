@@ -1,6 +1,7 @@
 //! The home's secrets: sealed in its database, or where the configuration says that they are.
 
 mod environment;
+mod exchange;
 pub(super) mod file;
 mod stored;
 mod vault;
@@ -12,10 +13,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::database::{Database, DatabaseError};
+use super::identities::Identities;
 use super::sealing::{SealError, Sealing};
 use crate::capability::http::Lease;
 use crate::capability::secrets::{Answer, Broker, Lent, Reveal, Unlent};
-use crate::gate::Permit;
+use crate::gate::{Approval, Notes, Permit};
+use crate::identity::Subject;
 use crate::secret::{Secret, SecretName, UnfitSecret};
 use crate::settings::secret::SourceSetting;
 
@@ -77,6 +80,19 @@ pub(crate) struct Found {
     pub(crate) version: Option<String>,
     /// How long it is given for, if the source says so.
     pub(crate) lasts: Option<Duration>,
+    /// What was given for it.
+    pub(crate) beside: Option<Secret>,
+}
+
+/// Who asks for a value.
+#[derive(Default)]
+pub(crate) struct Asked {
+    /// The task, where it is for requests of a task.
+    pub(crate) subject: Option<Subject>,
+    /// For how long they may ask, where people were asked about it.
+    pub(crate) approved: Option<Duration>,
+    /// What the record will say beside how it went.
+    pub(crate) notes: Notes,
 }
 
 type Reading = Pin<Box<dyn Future<Output = Result<Found, SecretError>> + Send>>;
@@ -86,7 +102,11 @@ pub(crate) trait Source: Send + Sync {
     /// In words.
     fn place(&self) -> String;
     /// Reads it.
-    fn read(&self, name: &SecretName) -> Reading;
+    fn read(&self, name: &SecretName, asked: Asked) -> Reading;
+    /// Whether each task has one of its own.
+    fn is_of_a_task(&self) -> bool {
+        false
+    }
     /// Which value there is now, without reading it: none where that cannot be told.
     ///
     /// # Errors
@@ -103,16 +123,25 @@ pub struct Secrets {
 
 impl Secrets {
     /// Those of a database, and those that the configuration names.
-    pub fn new(database: Arc<Database>, sealing: Arc<Sealing>, elsewhere: BTreeMap<SecretName, SourceSetting>) -> Self {
+    pub fn new(
+        database: Arc<Database>,
+        sealing: Arc<Sealing>,
+        identities: &Identities,
+        elsewhere: BTreeMap<SecretName, SourceSetting>,
+    ) -> Self {
+        let stored = Stored::new(database, sealing);
         let source = |setting| -> Box<dyn Source> {
             match setting {
                 SourceSetting::Environment(name) => Box::new(environment::Variable(name)),
                 SourceSetting::File(path) => Box::new(file::File(path)),
-                SourceSetting::Vault(setting) => Box::new(vault::Vault::new(setting)),
+                SourceSetting::Vault(setting) => Box::new(vault::Vault::new(*setting)),
+                SourceSetting::Exchange(setting) => {
+                    Box::new(exchange::Exchange::new(*setting, identities.clone(), stored.clone()))
+                }
             }
         };
         let elsewhere = elsewhere.into_iter().map(|(name, setting)| (name, source(setting))).collect();
-        Self { stored: Stored::new(database, sealing), elsewhere: Arc::new(elsewhere) }
+        Self { stored, elsewhere: Arc::new(elsewhere) }
     }
 
     /// Those that lie sealed in the home.
@@ -140,25 +169,31 @@ impl Secrets {
         self.elsewhere.get(name).map_or(&self.stored as &dyn Source, AsRef::as_ref)
     }
 
-    fn lent(&self, name: &SecretName) -> Answer {
-        let reading = self.source(name).read(name);
+    fn lent(&self, name: &SecretName, asked: Asked) -> Answer {
+        let reading = self.source(name).read(name, asked);
         Box::pin(async move {
-            let Found { value, version, lasts } = reading.await.map_err(|error| Unlent(error.to_string()))?;
-            Ok(Lent { value, version, lasts })
+            let Found { value, version, lasts, beside } = reading.await.map_err(|error| Unlent(error.to_string()))?;
+            Ok(Lent { value, version, lasts, beside })
         })
     }
 }
 
 impl Broker for Secrets {
     fn lend(&self, permit: Permit<Lease>) -> Answer {
-        self.lent(&permit.redeem().secret)
+        let (notes, approved) = (permit.notes(), permit.approval().map(Approval::left));
+        let Lease { secret, subject, .. } = permit.redeem();
+        self.lent(&secret, Asked { subject, approved, notes })
     }
 
     fn reveal(&self, permit: Permit<Reveal>) -> Answer {
         match permit.redeem().name.parse() {
-            Ok(name) => self.lent(&name),
+            Ok(name) => self.lent(&name, Asked::default()),
             Err(why) => Box::pin(async { Err(Unlent(why)) }),
         }
+    }
+
+    fn is_of_a_task(&self, name: &SecretName) -> bool {
+        self.source(name).is_of_a_task()
     }
 
     fn version(&self, name: &SecretName) -> Result<Option<String>, Unlent> {

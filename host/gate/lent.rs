@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use super::{Actor, Gate, Guard};
+use super::{Actor, Gate, Guard, Notes};
 use crate::audit::Entry;
 use crate::identity::Subject;
 use crate::leak::{Found, Leaks, named};
@@ -68,10 +68,13 @@ impl<G> Guard<'_, G> {
         self.gate.free_of_loans(Exempt::Shown(self.actor), parts)
     }
 
-    /// What was kept before and is read again, as the asking store may see it: without what the task was lent since.
-    pub fn shown(&self, mut bytes: Vec<u8>) -> Vec<u8> {
-        if self.judged(self.leaks().find(&bytes)).is_err() {
+    /// What was kept before and is read again, as the asking store may see it: without what the task was lent since, which is
+    /// noted.
+    pub fn shown(&self, mut bytes: Vec<u8>, notes: &Notes) -> Vec<u8> {
+        let found = self.leaks().find(&bytes);
+        if self.judged(found.clone()).is_err() {
             self.leaks().cover(&mut bytes);
+            notes.put("covered", serde_json::json!(found));
         }
         bytes
     }

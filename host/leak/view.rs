@@ -36,13 +36,12 @@ impl View {
     /// Takes the byte at a place, and gives what it comes to: bytes, each with the place where its spelling begins.
     pub(super) fn take(&mut self, byte: u8, place: usize, give: &mut impl FnMut(u8, usize)) {
         match self {
-            Self::Plain => give(byte, place),
             Self::Unwrapped if matches!(byte, b'\r' | b'\n') => {}
-            Self::Unwrapped => give(byte, place),
+            Self::Plain | Self::Unwrapped => give(byte, place),
             Self::Percent(read) => percent(read, byte, place, give),
             Self::Form(read) => {
                 percent(read, byte, place, &mut |given, at| {
-                    give(if at == place && byte == b'+' { b' ' } else { given }, at)
+                    give(if at == place && byte == b'+' { b' ' } else { given }, at);
                 });
             }
             Self::Json(escape) => escape.take(byte, place, give),

@@ -7,8 +7,10 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 use url::Url;
 
+use crate::address::Reach;
 use crate::manifest::HumanDuration;
 use crate::policy::point::some_time;
+use crate::secret::SecretName;
 
 /// Where the key comes from that wraps the data keys.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -65,7 +67,10 @@ pub enum SourceSetting {
     /// A file.
     File(PathBuf),
     /// A field of a secret in a KV engine of Vault's.
-    Vault(VaultSetting),
+    Vault(Box<VaultSetting>),
+    /// A token that a service gives for one of the task's own.
+    #[serde(deserialize_with = "guarded")]
+    Exchange(Box<ExchangeSetting>),
 }
 
 impl SourceSetting {
@@ -74,7 +79,9 @@ impl SourceSetting {
         let paths = match self {
             Self::Environment(_) => Vec::new(),
             Self::File(path) => vec![path],
-            Self::Vault(VaultSetting { auth, ca, .. }) => {
+            Self::Exchange(setting) => setting.ca.iter_mut().collect(),
+            Self::Vault(setting) => {
+                let VaultSetting { auth, ca, .. } = &mut **setting;
                 let auth = match auth {
                     VaultAuth::TokenFile(path) => Some(path),
                     VaultAuth::TokenEnvironment(_) => None,
@@ -83,7 +90,136 @@ impl SourceSetting {
                 auth.into_iter().chain(ca).collect()
             }
         };
-        paths.into_iter().for_each(|path| *path = base.join(&*path));
+        for path in paths {
+            *path = base.join(&*path);
+        }
+    }
+}
+
+/// A token that a service gives for one of the task's own (RFC 8693).
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ExchangeSetting {
+    /// Where tokens are exchanged: `https://sts.example.net/token`.
+    pub endpoint: Endpoint,
+    /// For whom the task's own token is; the endpoint, if nothing is said.
+    #[serde(default, deserialize_with = "said")]
+    subject_audience: Option<String>,
+    /// For which service the other token is, by name.
+    #[serde(default, deserialize_with = "said")]
+    pub audience: Option<String>,
+    /// For which service it is, by address.
+    #[serde(default, deserialize_with = "address")]
+    pub resource: Option<String>,
+    /// What it is for, in words that are separated by spaces.
+    #[serde(default, deserialize_with = "said")]
+    pub scope: Option<String>,
+    /// What kind of token is asked for.
+    #[serde(default, deserialize_with = "said")]
+    pub requested_token_type: Option<String>,
+    /// As which client ambit asks, where the endpoint wants to know.
+    pub client: Option<ClientSetting>,
+    /// Where connections may go; anywhere, if nothing is said, and nowhere but here without TLS.
+    pub addresses: Option<Reach>,
+    /// The roots that its certificate has to lead to, in PEM, instead of Mozilla's.
+    pub ca: Option<PathBuf>,
+    /// How long it may take.
+    #[serde(default = "default_timeout", deserialize_with = "some_time")]
+    pub timeout: HumanDuration,
+}
+
+impl ExchangeSetting {
+    /// For whom the task's own token is.
+    pub fn subject_audience(&self) -> String {
+        self.subject_audience.clone().unwrap_or_else(|| self.endpoint.to_string())
+    }
+}
+
+/// What is left out is not sent; what is there says something.
+fn said<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    if text.trim().is_empty() { Err(D::Error::custom("this says nothing: leave it out")) } else { Ok(Some(text)) }
+}
+
+/// An absolute URI without a fragment (RFC 8693, section 2.1).
+fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    if Url::parse(&text).is_ok_and(|url| url.fragment().is_none()) {
+        Ok(Some(text))
+    } else {
+        let shown = text.escape_debug();
+        Err(D::Error::custom(format!(
+            "`{shown}` is no address of a service: write it as `https://billing.example.net`"
+        )))
+    }
+}
+
+/// The name of a client.
+fn named<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let name = String::deserialize(deserializer)?;
+    if name.is_empty() { Err(D::Error::custom("a client has a name")) } else { Ok(name) }
+}
+
+/// Without TLS, an endpoint stays on this machine.
+fn guarded<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Box<ExchangeSetting>, D::Error> {
+    let setting = Box::<ExchangeSetting>::deserialize(deserializer)?;
+    let leaves = setting.addresses.as_ref().is_some_and(|reach| !reach.stays_here());
+    if leaves && setting.endpoint.url().scheme() == "http" {
+        return Err(D::Error::custom("tokens are readable on the way to these `addresses` without TLS: write `https`"));
+    }
+    Ok(setting)
+}
+
+/// A client of a token endpoint (RFC 6749, section 2.3.1).
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClientSetting {
+    /// Its name there.
+    #[serde(deserialize_with = "named")]
+    pub id: String,
+    /// The secret of the home that it proves itself with.
+    pub secret: SecretName,
+}
+
+/// The address of a token endpoint: `https`, or `http` on this machine, which what is sent does not leave then.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Endpoint(String, Url);
+
+impl Endpoint {
+    /// As a URL.
+    pub fn url(&self) -> &Url {
+        &self.1
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl TryFrom<String> for Endpoint {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        // What is no address is not shown: it may hold a password.
+        let odd = || "that is no token endpoint: write it as `https://sts.example.net/token`".to_owned();
+        // A URL is read without such characters, and shown with them.
+        let url = Url::parse(&text).ok().filter(|_| text.chars().all(|c| c.is_ascii_graphic())).ok_or_else(odd)?;
+        let here = match url.host() {
+            Some(url::Host::Ipv4(address)) => address.is_loopback(),
+            Some(url::Host::Ipv6(address)) => address.is_loopback(),
+            Some(url::Host::Domain(name)) => name == "localhost",
+            None => false,
+        };
+        let is_plain = url.username().is_empty() && url.password().is_none() && url.fragment().is_none();
+        match url.scheme() {
+            "https" if is_plain => Ok(Self(text, url)),
+            "http" if is_plain && here => Ok(Self(text, url)),
+            "http" if is_plain => Err("tokens are readable on the way without TLS: write it with `https`".to_owned()),
+            _ => Err(odd()),
+        }
     }
 }
 

@@ -27,7 +27,7 @@ def forged(token: str, change: str, keys: dict) -> str:
         return jwt.encode(said, secret, algorithm="HS256", headers={"kid": kid})
     if change == "kid":
         return f"{part({'alg': 'ES256', 'typ': 'JWT', 'kid': 'another'})}.{claims}.{signature}"
-    if change == "expired":
+    if change == "longer":
         return f"{header}.{part(said | {'exp': 4102444800})}.{signature}"
     raise SystemExit(f"unknown change {change}")
 

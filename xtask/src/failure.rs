@@ -62,6 +62,8 @@ pub(crate) enum Failure {
     },
     #[error("`{path}` must not exist: it breaks cargo where the toolchain server is out of reach")]
     ToolchainFile { path: PathBuf },
+    #[error("there is no test called `{test}`")]
+    NoSuchTest { test: String },
     #[error(transparent)]
     Service(#[from] xtask::services::Error),
     #[error("cannot wait for Ctrl-C")]

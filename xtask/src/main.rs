@@ -21,6 +21,7 @@ mod demo;
 mod failure;
 mod foreign;
 mod guests;
+mod real;
 mod serve;
 mod setup;
 mod steps;

@@ -2,27 +2,19 @@
 //!
 //! Nothing here reaches for more than a package registry. What does is asked for with `--real`.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::failure::Failure;
 use crate::foreign;
 use crate::guests;
+use crate::real;
 use crate::setup;
 use crate::steps::{self, Steps};
 use crate::workspace::{WASM, Workspace};
 
 /// The variable that tells integration tests where the guests' components lie.
-const GUESTS_VARIABLE: &str = "AMBIT_GUESTS";
-
-/// The variable that tells the test of a foreign decision point where its program lies.
-const CERBOS_VARIABLE: &str = "AMBIT_CERBOS";
-
-/// The release of Cerbos that is asked.
-const CERBOS_VERSION: &str = "0.55.0";
-
-/// The test that asks it.
-const CERBOS_TEST: &str = "decision_point::cerbos_is_a_decision_point";
+pub(crate) const GUESTS_VARIABLE: &str = "AMBIT_GUESTS";
 
 /// Why `cargo deny` is not asked.
 const NO_DENY: &str = "cargo-deny is not here: `cargo install --locked cargo-deny`";
@@ -123,32 +115,7 @@ fn real_servers(steps: &mut Steps, workspace: &Workspace, components: &Path, ask
     } else {
         steps.step(advisories, || deny(workspace, &["advisories"]))?;
     }
-    let cerbos = "tests against real servers: Cerbos";
-    if !asked {
-        steps.skip(cerbos, "`cargo xtask test --real` installs it with npm");
-        return Ok(());
-    }
-    steps.step(cerbos, || {
-        let program = cerbos_program(workspace)?;
-        let mut command = workspace.cargo();
-        command.env(GUESTS_VARIABLE, components).env(CERBOS_VARIABLE, program);
-        cargo(command, &["test", "--locked", "--test", "integration", "--", "--ignored", "--exact", CERBOS_TEST])
-    })
-}
-
-/// Installs Cerbos for this machine into the build folder, and says where its program lies.
-fn cerbos_program(workspace: &Workspace) -> Result<PathBuf, Failure> {
-    let machine = match std::env::consts::ARCH {
-        "x86_64" => "x64",
-        "aarch64" => "arm64",
-        other => other,
-    };
-    let name = format!("cerbos-{}-{machine}", std::env::consts::OS);
-    let folder = workspace.target.join("real");
-    let mut npm = Command::new("npm");
-    npm.args(["install", "--ignore-scripts", "--no-save", "--prefix"]).arg(&folder);
-    steps::run(npm.arg(format!("@cerbos/{name}@{CERBOS_VERSION}")))?;
-    Ok(folder.join("node_modules/@cerbos").join(&name).join(&name))
+    real::tests(steps, workspace, components, asked)
 }
 
 /// Both workspaces, by the one deny.toml: it is looked for in the folders above as well.
@@ -159,7 +126,7 @@ fn deny(workspace: &Workspace, checks: &[&str]) -> Result<(), Failure> {
     Ok(())
 }
 
-fn cargo(mut command: Command, arguments: &[&str]) -> Result<(), Failure> {
+pub(crate) fn cargo(mut command: Command, arguments: &[&str]) -> Result<(), Failure> {
     steps::run(command.args(arguments))
 }
 

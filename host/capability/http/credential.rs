@@ -225,6 +225,9 @@ pub struct Lease {
     pub seconds: u64,
     /// As the rule writes it.
     pub credential: Credential,
+    /// For whom it is.
+    #[serde(skip)]
+    pub subject: Option<Subject>,
 }
 
 impl Effect for Lease {

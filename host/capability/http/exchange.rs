@@ -19,10 +19,10 @@ use super::headers::{self, Headers, is_spelled_alike};
 use super::outflow::{Cut, Watched};
 use super::target::{BadTarget, Target};
 use super::traffic::{Account, Amount, Traffic};
-use super::{Arrived, Attached, Credential, Failed, Http, Outgoing, Payload, Request, Sender, Unsendable, What};
+use super::{Arrived, Attached, Failed, Http, Outgoing, Payload, Request, Sender, Unsendable};
 use crate::capability::Guarded;
 use crate::capability::secrets::lease::Lending;
-use crate::gate::{Code, Denied, Guard, Notes, Permit, cleared};
+use crate::gate::{Approval, Code, Denied, Guard, Notes, Permit, cleared};
 use crate::label::Labels;
 use crate::leak::Found;
 
@@ -295,14 +295,14 @@ impl Hop<'_> {
         // What is decided on is decided for what the task carries now: more of it cuts a body off that flows, also when it
         // is gained while the decision waits for the disk.
         let labels = self.guard.actor().labels.now();
-        let (credential, host) = (request.credential.clone(), request.url.host.clone());
+        let again = request.credential.is_some().then(|| request.clone());
         self.guard
             .run(request, async |permit| {
                 let notes = permit.notes();
                 let cut = Cut::default();
                 // Not before it is known that the request may be made: people can be asked about that for longer than a
                 // lease holds.
-                let credential = self.credential(&credential, &host).await.inspect_err(|failed| {
+                let credential = self.credential(again, permit.approval()).await.inspect_err(|failed| {
                     notes.put("error", crate::audit::escaped(&failed.to_string()));
                 })?;
                 let sent = async {
@@ -328,20 +328,23 @@ impl Hop<'_> {
             .await
     }
 
-    /// What goes along, under a lease that holds.
-    async fn credential(&self, credential: &Option<Credential>, host: &str) -> Result<Option<Attached>, Failed> {
-        let lending = &self.exchange.lending;
-        let other = || Failed::Credential("the rule has another credential".to_owned());
-        Ok(match credential.as_ref().map(|credential| &credential.what) {
-            None => None,
-            Some(What::Secret(_)) => {
-                Some(lending.attached(&self.guard, self.rule.lease(host).ok_or_else(other)?).await?)
-            }
-            Some(What::Token(_)) => {
-                let ticket = self.rule.ticket(host, Some(self.guard.subject())).ok_or_else(other)?;
-                Some(lending.attached(&self.guard, ticket).await?)
-            }
-        })
+    /// What goes along with a request that bears a credential, under a lease that holds.
+    async fn credential(
+        &self,
+        request: Option<Request>,
+        approval: Option<&Approval>,
+    ) -> Result<Option<Attached>, Failed> {
+        let Some(request) = request else { return Ok(None) };
+        let (lending, host) = (&self.exchange.lending, &request.url.host);
+        let subject = Some(self.guard.subject());
+        let attached = match (self.rule.lease(host, subject.clone()), self.rule.ticket(host, subject)) {
+            (Some(lease), _) => lending.attached(&self.guard, lease).await?,
+            (None, Some(ticket)) => lending.attached(&self.guard, ticket).await?,
+            (None, None) => return Err(Failed::Credential("the rule has another credential".to_owned())),
+        };
+        // People can have been asked about the lease for an hour: what was decided on then is decided on once more.
+        let in_time = approval.is_none_or(|approval| !approval.left().is_zero());
+        if in_time && self.guard.still(&request, approval) { Ok(Some(attached)) } else { Err(Failed::Changed) }
     }
 
     /// Ends when the task carries what the host may not know.

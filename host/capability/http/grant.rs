@@ -194,11 +194,11 @@ impl Rule {
     }
 
     /// The lease of its credential for a host of its own, if it is a secret.
-    pub(super) fn lease(&self, host: &str) -> Option<Lease> {
+    pub(super) fn lease(&self, host: &str, subject: Option<Subject>) -> Option<Lease> {
         let credential = self.credential.clone()?;
         let What::Secret(secret) = credential.what.clone() else { return None };
         let seconds = credential.lease.duration().as_secs();
-        Some(Lease { secret, place: self.place(host), host: host.to_owned(), seconds, credential })
+        Some(Lease { secret, place: self.place(host), host: host.to_owned(), seconds, credential, subject })
     }
 
     /// The token for a host of its own, if its credential is one.
@@ -244,7 +244,7 @@ impl<'de> Deserialize<'de> for Grant {
 impl Grant {
     /// The leases that its rules could ask for.
     pub(super) fn leases(&self) -> impl Iterator<Item = Lease> {
-        self.rules.iter().flat_map(|rule| rule.hosts.iter().filter_map(|host| rule.lease(host)))
+        self.rules.iter().flat_map(|rule| rule.hosts.iter().filter_map(|host| rule.lease(host, None)))
     }
 
     /// The tokens that its rules could ask for.

@@ -34,7 +34,7 @@ pub(in crate::capability) trait Loan: Effect<Grant = Grant> + Clone {
     /// For how long, if nobody says otherwise.
     fn time(&self) -> Duration;
     /// Whose it is: a component's, in all of its calls; or that of one call.
-    fn holder(&self, actor: &Actor) -> String;
+    fn holder(&self, actor: &Actor, lending: &Lending) -> String;
     /// Gives it.
     fn lend(permit: Permit<Self>, lending: &Lending) -> Answer;
     /// Whether it still is what was given.
@@ -58,8 +58,9 @@ impl Loan for Lease {
         Duration::from_secs(self.seconds)
     }
 
-    fn holder(&self, actor: &Actor) -> String {
-        actor.principal.component.clone()
+    fn holder(&self, actor: &Actor, lending: &Lending) -> String {
+        let of_a_task = lending.broker.is_of_a_task(&self.secret);
+        if of_a_task { actor.principal.task.clone() } else { actor.principal.component.clone() }
     }
 
     fn lend(permit: Permit<Self>, lending: &Lending) -> Answer {
@@ -89,7 +90,7 @@ impl Loan for Ticket {
     }
 
     /// A call is a task of its own, and a token says which.
-    fn holder(&self, actor: &Actor) -> String {
+    fn holder(&self, actor: &Actor, _lending: &Lending) -> String {
         actor.principal.task.clone()
     }
 
@@ -130,7 +131,7 @@ impl Lending {
         guard: &Guard<'_, Grant>,
         loan: L,
     ) -> Result<Attached, Failed> {
-        let key = (loan.holder(guard.actor()), format!("{:?} {}", loan.credential(), loan.place()));
+        let key = (loan.holder(guard.actor(), self), format!("{:?} {}", loan.credential(), loan.place()));
         let slot = {
             let mut slots = self.leases.0.lock().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(slots.entry(key).or_default())
@@ -151,7 +152,9 @@ impl Lending {
             let (notes, approval) = (permit.notes(), permit.approval().cloned());
             let given = async {
                 let lent = L::lend(permit, self).await.map_err(|unlent| unlent.to_string())?;
-                guard.leaks().watch(&name, &lent.value).map_err(|error| error.to_string())?;
+                for value in lent.beside.iter().chain([&lent.value]) {
+                    guard.leaks().watch(&name, value).map_err(|error| error.to_string())?;
+                }
                 Ok::<_, String>(lent)
             };
             let lent = given.await.map_err(|why| {
@@ -161,6 +164,11 @@ impl Lending {
             // What people approved holds from when they did.
             let time = approval.as_ref().map_or(time, Approval::left);
             let time = lent.lasts.map_or(time, |lasts| lasts.min(time));
+            if time.is_zero() {
+                let why = "what was approved is over before it could be lent".to_owned();
+                notes.put("error", why.clone());
+                return Err(Failed::Credential(why));
+            }
             notes.put("seconds", time.as_secs());
             let until = (crate::config::wall_clock() + time, crate::config::since_boot() + time);
             Ok(Held { value: lent.value, version: lent.version, approval, until })

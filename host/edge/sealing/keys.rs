@@ -31,6 +31,10 @@ pub(crate) trait Wrapping: Send + Sync {
     fn wrap(&self, key: &[u8]) -> Result<Vec<u8>, KeyError>;
     /// Unwraps it.
     fn unwrap(&self, wrapped: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeyError>;
+    /// Nothing is wrapped by it any more: takes it away, if it is ambit's own.
+    fn retire(&self) -> Result<(), KeyError> {
+        Ok(())
+    }
 }
 
 /// What a setting names.
@@ -89,6 +93,8 @@ impl HomeFile {
             made => made,
         };
         self.0.dir().remove_file(&draft)?;
+        // Else a power failure could leave what it wraps, and not the key.
+        self.0.dir().open(".")?.sync_all()?;
         made
     }
 }
@@ -106,6 +112,26 @@ impl Wrapping for HomeFile {
         let path = self.0.path().join(FILE);
         open(&*self.key(false)?, PURPOSE, wrapped)
             .ok_or_else(|| KeyError(format!("`{}` is not the key that the secrets are sealed under", path.display())))
+    }
+
+    fn retire(&self) -> Result<(), KeyError> {
+        let dir = self.0.dir();
+        let gone = dir.open_with(FILE, OpenOptions::new().write(true)).and_then(|mut file| {
+            use std::io::Write as _;
+            file.write_all(&[0; KEY])?;
+            file.sync_all()?;
+            dir.remove_file(FILE)
+        });
+        match gone {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                let path = self.0.path().join(FILE);
+                Err(KeyError(format!(
+                    "everything is sealed anew, but the old key `{}` is still there: {error}",
+                    path.display()
+                )))
+            }
+            _ => Ok(()),
+        }
     }
 }
 

@@ -171,10 +171,10 @@ impl Wrapping for Token {
 
     fn unwrap(&self, wrapped: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeyError> {
         let damaged = || KeyError("the data key is damaged".to_owned());
-        let other = || {
+        let other = |or: &str| {
             let Pkcs11Setting { token, key, .. } = &self.setting;
             let why = "is not the key that the secrets are sealed under";
-            KeyError(format!("the key `{key}` of the PKCS #11 token `{token}` {why}"))
+            KeyError(format!("the key `{key}` of the PKCS #11 token `{token}` {why}{or}"))
         };
         let (nonce, sealed) = wrapped.split_at_checked(NONCE_LEN).ok_or_else(damaged)?;
         let mut nonce: [u8; NONCE_LEN] = nonce.try_into().map_err(|_| damaged())?;
@@ -183,14 +183,9 @@ impl Wrapping for Token {
             let opened = session.decrypt(&Mechanism::AesGcm(parameters), handle, sealed);
             match opened {
                 Ok(key) => Ok(Zeroizing::new(key)),
-                // SoftHSM says of a wrong tag that something is wrong, others what.
-                Err(Error::Pkcs11(
-                    RvError::EncryptedDataInvalid
-                    | RvError::EncryptedDataLenRange
-                    | RvError::GeneralError
-                    | RvError::FunctionFailed,
-                    _,
-                )) => Err(other()),
+                Err(Error::Pkcs11(RvError::EncryptedDataInvalid, _)) => Err(other("")),
+                // What SoftHSM says of a wrong tag.
+                Err(Error::Pkcs11(RvError::GeneralError, _)) => Err(other(", or the token failed")),
                 Err(error) => Err(failed("the PKCS #11 token does not decrypt with AES-GCM")(error)),
             }
         })

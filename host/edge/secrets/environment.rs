@@ -2,7 +2,7 @@
 
 use zeroize::Zeroizing;
 
-use super::{Found, Reading, SecretError, Source};
+use super::{Asked, Found, Reading, SecretError, Source};
 use crate::secret::{Secret, SecretName};
 
 /// The name of the variable.
@@ -22,11 +22,11 @@ impl Source for Variable {
         format!("the variable `{}`", self.0)
     }
 
-    fn read(&self, name: &SecretName) -> Reading {
+    fn read(&self, name: &SecretName, _asked: Asked) -> Reading {
         let found = self.value(name).and_then(|value| {
             let value = Secret::new(Zeroizing::new(value.as_bytes().to_vec()));
             let value = value.map_err(|why| SecretError::Unfit { name: name.clone(), why })?;
-            Ok(Found { value, version: None, lasts: None })
+            Ok(Found { value, version: None, lasts: None, beside: None })
         });
         Box::pin(async { found })
     }

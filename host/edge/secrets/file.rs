@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use zeroize::Zeroizing;
 
-use super::{Found, Reading, SecretError, Source};
+use super::{Asked, Found, Reading, SecretError, Source};
 use crate::secret::{LONGEST, Secret, SecretName};
 
 /// The path.
@@ -51,10 +51,10 @@ impl Source for File {
         format!("the file `{}`", self.0.display())
     }
 
-    fn read(&self, name: &SecretName) -> Reading {
+    fn read(&self, name: &SecretName, _asked: Asked) -> Reading {
         let found = self.value().map_err(|why| self.unavailable(name, why)).and_then(|(value, version)| {
             let value = Secret::new(value).map_err(|why| SecretError::Unfit { name: name.clone(), why })?;
-            Ok(Found { value, version: Some(version), lasts: None })
+            Ok(Found { value, version: Some(version), lasts: None, beside: None })
         });
         Box::pin(async { found })
     }

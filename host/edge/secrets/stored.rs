@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension as _};
 use serde::Serialize;
 
-use super::{Found, Reading, SecretError, Source};
+use super::{Asked, Found, Reading, SecretError, Source};
 use crate::edge::database::Database;
 use crate::edge::ledger::{append, by_operator};
 use crate::edge::sealing::{Sealed, Sealing};
@@ -69,7 +69,7 @@ impl Stored {
     /// # Errors
     /// When there is none of that name.
     pub async fn remove(&self, name: SecretName, by: String) -> Result<(), SecretError> {
-        let removed = self.database.write(move |rows| {
+        let removed = self.database.write_scrubbing(move |rows| {
             if rows.execute("DELETE FROM secret WHERE name = ?1", [name.as_str()])? == 0 {
                 return Err(SecretError::Missing(name));
             }
@@ -85,12 +85,14 @@ impl Stored {
     /// When something cannot be opened: then nothing has changed.
     pub async fn rotate(&self, by: String) -> Result<usize, SecretError> {
         let sealing = Arc::clone(&self.sealing);
-        let rotated = self.database.write(move |rows| {
+        let rotated = self.database.write_scrubbing(move |rows| {
             let count = sealing.rotate(rows)?;
             append(rows, &by_operator("secret.rotate", "", &by))?;
             Ok::<_, SecretError>(count)
         });
-        rotated.await
+        let count = rotated.await?;
+        self.sealing.retire()?;
+        Ok(count)
     }
 
     /// What may be said of them, by name.
@@ -115,12 +117,14 @@ impl Stored {
         row.optional()?.ok_or_else(|| SecretError::Missing(name.clone()))
     }
 
-    fn find(&self, name: &SecretName) -> Result<Found, SecretError> {
-        let rows = self.database.read();
+    pub(super) fn find(&self, name: &SecretName) -> Result<Found, SecretError> {
+        let reader = self.database.read();
+        // In one, so that nobody seals everything anew in between.
+        let rows = reader.unchecked_transaction()?;
         let (version, sealed) = Self::row(&rows, name)?;
         let value = self.sealing.open(&rows, &purpose(name, version), &sealed)?;
         let value = Secret::new(value).map_err(|why| SecretError::Unfit { name: name.clone(), why })?;
-        Ok(Found { value, version: Some(version.to_string()), lasts: None })
+        Ok(Found { value, version: Some(version.to_string()), lasts: None, beside: None })
     }
 }
 
@@ -129,7 +133,7 @@ impl Source for Stored {
         "the home".to_owned()
     }
 
-    fn read(&self, name: &SecretName) -> Reading {
+    fn read(&self, name: &SecretName, _asked: Asked) -> Reading {
         let found = self.find(name);
         Box::pin(async { found })
     }

@@ -18,7 +18,7 @@ use vaultrs::error::ClientError;
 use zeroize::Zeroizing;
 
 use super::file::File;
-use super::{Found, Reading, SecretError, Source};
+use super::{Asked, Found, Reading, SecretError, Source};
 use crate::edge::connection::Trust;
 use crate::secret::{Secret, SecretName};
 use crate::settings::secret::{AppRole, KvVersion, VaultAuth, VaultSetting};
@@ -43,7 +43,7 @@ impl Source for Vault {
         format!("Vault, {}/{} at {}", self.setting.mount, self.setting.path, self.setting.address)
     }
 
-    fn read(&self, name: &SecretName) -> Reading {
+    fn read(&self, name: &SecretName, _asked: Asked) -> Reading {
         let (setting, trust) = (Arc::clone(&self.setting), self.trust.clone());
         let (name, place) = (name.clone(), self.place());
         Box::pin(async move {
@@ -52,7 +52,7 @@ impl Source for Vault {
             let read = read.unwrap_or_else(|_| Err(format!("it did not answer within {timeout}")));
             let (value, lasts) = read.map_err(|why| SecretError::Unavailable { name: name.clone(), place, why })?;
             let value = Secret::new(value).map_err(|why| SecretError::Unfit { name, why })?;
-            Ok(Found { value, version: None, lasts })
+            Ok(Found { value, version: None, lasts, beside: None })
         })
     }
 
@@ -84,6 +84,19 @@ async fn read(setting: &VaultSetting, trust: &Trust) -> Result<(Zeroizing<Vec<u8
     Ok((value, (seconds > 0).then(|| Duration::from_secs(seconds))))
 }
 
+/// A client that goes where it is told and nowhere else.
+async fn client_of(trust: &Trust, ca: Option<&Path>) -> Result<reqwest::Client, String> {
+    let roots = trust.of(ca).await.map_err(|error| error.to_string())?;
+    let client = reqwest::Client::builder()
+        .tls_backend_preconfigured((*roots).clone())
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        // One that is kept may end just when the next request goes out, and there are two at most.
+        .pool_max_idle_per_host(0)
+        .build();
+    client.map_err(|_| "the request could not be made".to_owned())
+}
+
 /// A client that has proved who it is, or bears a token that says so.
 async fn client(setting: &VaultSetting, trust: &Trust) -> Result<VaultClient, String> {
     let token = match &setting.auth {
@@ -91,15 +104,7 @@ async fn client(setting: &VaultSetting, trust: &Trust) -> Result<VaultClient, St
         VaultAuth::TokenEnvironment(name) => variable(name)?,
         VaultAuth::Approle(_) => Zeroizing::default(),
     };
-    let roots = trust.of(setting.ca.as_deref()).await.map_err(|error| error.to_string())?;
-    let http = reqwest::Client::builder()
-        .tls_backend_preconfigured((*roots).clone())
-        .no_proxy()
-        .redirect(reqwest::redirect::Policy::none())
-        // One that is kept may end just when the next request goes out, and there are two at most.
-        .pool_max_idle_per_host(0)
-        .build()
-        .map_err(|_| "the request could not be made".to_owned())?;
+    let http = client_of(trust, setting.ca.as_deref()).await?;
     let address = setting.address.url().clone();
     let mut client = VaultClient {
         http: HttpClient::new(address.as_str(), http),

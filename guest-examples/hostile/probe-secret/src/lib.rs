@@ -27,7 +27,7 @@ fn spelt(name: &str, spelling: Spelling) -> Result<String, String> {
     let text = String::from_utf8_lossy(&bytes);
     Ok(match spelling {
         Spelling::Plain => text.into_owned(),
-        Spelling::Hex => bytes.iter().map(|byte| format!("{byte:02X}")).collect(),
+        Spelling::Hex => bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02X}")),
         Spelling::Reversed => text.chars().rev().collect(),
     })
 }
