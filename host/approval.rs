@@ -28,6 +28,8 @@ pub const LONGEST_ARGUMENTS: usize = 16 << 10;
 pub enum Mode {
     /// They are asked, and waited for until the rule's deadline.
     Wait,
+    /// They are asked, and the task is put away until they have answered.
+    Suspend,
     /// Nobody is asked: the effect is refused.
     Deny,
 }

@@ -21,6 +21,7 @@ mod verify;
 use std::borrow::Cow;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -304,6 +305,30 @@ pub trait Ledger: Send + Sync {
     /// # Errors
     /// When it is known at once that it will not be written.
     fn append(&self, entry: Entry) -> Result<Ticket, AuditError>;
+
+    /// Appends a record that nobody waits for. If it cannot be written, it is put to those that are `lost`.
+    fn note(&self, entry: Entry, lost: &Lost) {
+        if self.append(entry.clone()).is_err() {
+            lost.put(entry);
+        }
+    }
+}
+
+/// Records of a task that could not be written yet.
+#[derive(Clone, Debug, Default)]
+pub struct Lost(Arc<Mutex<Vec<Entry>>>);
+
+impl Lost {
+    /// One more.
+    pub fn put(&self, entry: Entry) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(entry);
+    }
+
+    /// Takes the first.
+    pub fn take(&self) -> Option<Entry> {
+        let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        (!entries.is_empty()).then(|| entries.remove(0))
+    }
 }
 
 #[cfg(test)]

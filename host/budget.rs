@@ -7,12 +7,14 @@
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::config::Instant;
 use crate::grant::Limits;
 use crate::task::Usage;
 
 /// A limit that the whole task shares. When it is spent, the task ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Limit {
     /// `fuel`: wasmtime fuel.
     Fuel,
@@ -54,7 +56,7 @@ impl Limit {
 }
 
 /// A limit was spent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("the limit `{}` is spent: {used} of {allowed} {}", .limit.key(), .limit.unit())]
 pub struct Exhausted {
     /// Which one.
@@ -90,6 +92,12 @@ struct Spent {
     waiting: Option<Instant>,
     /// How many of the task's effects wait for one.
     waiters: u64,
+    /// What was used when the last recorded answer was given, until the task goes on from there.
+    recalled: Option<Usage>,
+    /// How long the task ran before it was resumed, and how long it took to come there again.
+    before: Duration,
+    waited_before: Duration,
+    recalling: Duration,
 }
 
 impl Spent {
@@ -127,8 +135,8 @@ impl Budget {
 
     /// How long it has run, without the time spent waiting for a person.
     fn run_time(&self) -> Duration {
-        let waited = self.lock().waited();
-        self.elapsed().saturating_sub(waited)
+        let spent = *self.lock();
+        spent.before + self.elapsed().saturating_sub(spent.recalling + spent.waited())
     }
 
     fn elapsed(&self) -> Duration {
@@ -252,10 +260,29 @@ impl Budget {
             requests: spent.requests,
             sent_bytes: spent.sent,
             received_bytes: spent.received,
-            waited_ms: milliseconds(spent.waited()),
-            wall_ms: milliseconds(self.elapsed().saturating_sub(spent.waited())),
+            waited_ms: milliseconds(spent.waited_before + spent.waited()),
+            wall_ms: milliseconds(spent.before + self.elapsed().saturating_sub(spent.recalling + spent.waited())),
             ..Usage::default()
         }
+    }
+
+    /// A recorded answer was given: this is what had been used when it was over.
+    pub fn recall(&self, usage: Usage) {
+        self.lock().recalled = Some(usage);
+    }
+
+    /// The task goes on after recorded answers: with what it had used, and never with a fresh budget.
+    pub fn go_on(&self) {
+        let elapsed = self.elapsed();
+        let mut spent = self.lock();
+        let Some(usage) = spent.recalled.take() else { return };
+        (spent.effects, spent.refusals, spent.tool_calls) = (usage.effects, usage.refusals, usage.tool_calls);
+        (spent.approvals, spent.requests) = (usage.approvals, usage.requests);
+        (spent.sent, spent.received) = (usage.sent_bytes, usage.received_bytes);
+        spent.memory_peak = spent.memory_peak.max(usage.memory_peak_bytes);
+        spent.before = Duration::from_millis(usage.wall_ms);
+        spent.waited_before = Duration::from_millis(usage.waited_ms);
+        (spent.recalling, spent.waited) = (elapsed, Duration::ZERO);
     }
 
     fn lock(&self) -> MutexGuard<'_, Spent> {

@@ -31,11 +31,12 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use toml::Spanned;
 use toml::de::DeValue;
 use wasmtime::component::{HasData, Linker, ResourceTable};
 
-use crate::gate::{Actor, Denied, Effect, Gate, Guard};
+use crate::gate::{Actor, Denied, Effect, Gate, Guard, Refusal};
 use crate::label::Labels;
 use crate::manifest::{Section, Sections};
 use crate::policy::Resource;
@@ -106,6 +107,10 @@ pub trait Capability: Sized + Send + Sync + 'static {
     }
     /// What a grant gives, one line for each power: `read /documents`.
     fn given(grant: &Self::Grant) -> Vec<String>;
+    /// What of it stays when the task is gone, and is not the task's own: a task that broke off after that does not go on.
+    fn lasting(_grant: &Self::Grant) -> Vec<String> {
+        Vec::new()
+    }
     /// What a bundle asks for, in the same words.
     fn asked(request: &Self::Request) -> Vec<String>;
     /// What is asked for beside what is given, line by line.
@@ -183,13 +188,14 @@ pub enum Names<'a, C: Capability> {
 }
 
 /// Why a granted capability could not be opened.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Serialize, Deserialize, thiserror::Error)]
 pub enum OpenError {
     /// The gate refused one of its effects, or the task's budget is spent.
     #[error(transparent)]
     Denied(#[from] Denied),
     /// The world did not give what the grant names.
     #[error("{what}")]
+    #[serde(skip)]
     Unavailable {
         /// What could not be opened, for the operator.
         what: String,
@@ -199,7 +205,11 @@ pub enum OpenError {
     },
 }
 
-impl crate::gate::Failure for OpenError {}
+impl crate::gate::Failure for OpenError {
+    fn refusal(&self) -> Option<Refusal> {
+        if let Self::Denied(denied) = self { denied.refusal() } else { None }
+    }
+}
 
 /// What the outside of the host offers capabilities: implemented in `edge/` and `runtime.rs`, wired in one place.
 #[derive(Clone)]
@@ -396,6 +406,8 @@ pub trait Registered: Section {
     fn is_powerless(&self) -> bool;
     /// [`Capability::given`].
     fn given(&self, grants: &Sections) -> Vec<String>;
+    /// [`Capability::lasting`].
+    fn lasting(&self, grants: &Sections) -> Vec<String>;
     /// [`Capability::asked`].
     fn asked(&self, requests: &Sections) -> Vec<String>;
     /// [`Capability::compared`].
@@ -480,6 +492,10 @@ impl<C: Capability> Registered for Row<C> {
 
     fn given(&self, grants: &Sections) -> Vec<String> {
         grants.get::<C::Grant>(C::NAME).map(C::given).unwrap_or_default()
+    }
+
+    fn lasting(&self, grants: &Sections) -> Vec<String> {
+        grants.get(C::NAME).map(C::lasting).unwrap_or_default()
     }
 
     fn asked(&self, requests: &Sections) -> Vec<String> {

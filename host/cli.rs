@@ -23,6 +23,7 @@ mod inspect;
 mod load;
 mod output;
 mod policy;
+mod recipe;
 mod run;
 mod secret;
 mod task;
@@ -280,6 +281,10 @@ fn this_program() -> Result<PathBuf, Failure> {
 /// The exit code that tells how a task ended.
 /// The exit code of a task, also where its workspace was to be kept and was not.
 fn exit_code_of(report: &Report) -> ExitCode {
+    ExitCode::from(code_of(report))
+}
+
+fn code_of(report: &Report) -> u8 {
     let kept = report.kept.as_ref().map_or(KeepStatus::Kept, |kept| kept.status);
     match kept {
         KeepStatus::Refused if report.status == Status::Succeeded => exit_code(Status::Refused),
@@ -288,13 +293,14 @@ fn exit_code_of(report: &Report) -> ExitCode {
     }
 }
 
-fn exit_code(status: Status) -> ExitCode {
-    ExitCode::from(match status {
+fn exit_code(status: Status) -> u8 {
+    match status {
         Status::Succeeded => 0,
         Status::Failed | Status::Trapped => 1,
         Status::Refused => 3,
         Status::Exhausted => 5,
         Status::Unknown => 70,
+        Status::Suspended => 4,
         Status::Cancelled => 130,
-    })
+    }
 }

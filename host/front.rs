@@ -3,21 +3,20 @@
 //! A front opens what a task stands on, records that it starts, runs it, and records how it ended. What is wrong with a
 //! manifest or a policy shows before there is a task; everything later is the task's own end, and recorded.
 
+mod again;
 mod end;
 mod keep;
+mod report;
+mod run;
 
-use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
-use serde::Serialize;
-
-use self::end::{End, carry_out, refused_at_load, released};
+pub use self::again::{AgainError, Told, Unknown};
 pub use self::keep::{KeepStatus, Kept};
+pub use self::report::{AuditRange, BundleName, Report, ReportedError};
 use crate::approval::Mode;
-use crate::audit::{AuditError, Entry, Hash, Kind};
-use crate::budget::Budget;
+use crate::audit::AuditError;
 use crate::bundle::{Bundle, ComponentSource, Digest};
 use crate::capability::http::Sender;
 use crate::capability::stdio::Log;
@@ -29,16 +28,17 @@ use crate::edge::decision_point::DecisionPoint;
 use crate::edge::folder::HostFolders;
 use crate::edge::http::Web;
 use crate::edge::identities::Identities;
+use crate::edge::journal::Journal;
 use crate::edge::keep::Destination;
 use crate::edge::ledger::AuditLog;
+use crate::edge::running::Running;
 use crate::edge::sealing::Sealing;
 use crate::edge::secrets::Secrets;
-use crate::edge::tasks::{Ended, Started, TaskList};
+use crate::edge::tasks::TaskList;
 use crate::edge::values::Values;
-use crate::edge::variables::HostVariables;
 use crate::edge::workspace::Workspaces;
 use crate::engine::{Engine, EngineError};
-use crate::gate::{Actor, Gate, Observer};
+use crate::gate::Observer;
 use crate::grant::Limits;
 use crate::label::Labels;
 use crate::manifest::ManifestError;
@@ -47,9 +47,8 @@ use crate::policy::Person;
 use crate::policy::in_force::InForce;
 use crate::policy::point::Point;
 use crate::runtime::plan::{LoadRefusal, Plan};
-use crate::runtime::{Outside, Session, Tank};
 use crate::settings::Settings;
-use crate::task::{Clock, Seed, Seeds, Status, TaskId, Usage};
+use crate::task::{Seed, Seeds};
 
 /// What every task of a home stands on.
 pub struct Host {
@@ -71,6 +70,9 @@ pub struct Host {
     pub approvals: Approvals,
     /// The tasks that ran.
     pub tasks: TaskList,
+    /// What they were answered.
+    pub journal: Journal,
+    running: Running,
 }
 
 /// Why a task could not be begun, or its end not be recorded.
@@ -97,6 +99,10 @@ pub enum FrontError {
         "look at `workspaces` in the home folder; what lies there is removed when ambit is started next"
     ))]
     Workspace(#[source] std::io::Error),
+    /// The place where it is noted which tasks run.
+    #[error("it cannot be noted that a task runs: {0}")]
+    #[diagnostic(help("look at `running` in the home folder: it must be a folder that can be written to"))]
+    Running(#[source] std::io::Error),
     /// The log.
     #[error("the audit log cannot be written: {0}")]
     #[diagnostic(help("the task was not run, or its end is not recorded"))]
@@ -127,6 +133,8 @@ pub struct Job {
     pub seed: Option<Seed>,
     /// Where the task's workspace is copied to when it has ended.
     pub keep: Option<Destination>,
+    /// How the operator started it, for when it goes on.
+    pub recipe: serde_json::Value,
 }
 
 /// What runs.
@@ -158,63 +166,6 @@ pub struct Audience {
     pub observer: Arc<dyn Observer>,
 }
 
-/// How a task went.
-#[derive(Debug, Serialize)]
-pub struct Report {
-    /// Its name.
-    pub task: String,
-    /// What ran.
-    pub bundle: BundleName,
-    /// How it ended.
-    pub status: Status,
-    /// What it gave.
-    pub output: Option<serde_json::Value>,
-    /// Why it did not succeed.
-    pub error: Option<ReportedError>,
-    /// The labels of what it touched.
-    pub labels: Labels,
-    /// What was kept of its workspace, if that was asked for.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub kept: Option<Kept>,
-    /// What it consumed.
-    pub usage: Usage,
-    /// Its own records.
-    pub audit: AuditRange,
-}
-
-/// A bundle's name, version and digest.
-#[derive(Clone, Debug, Serialize)]
-pub struct BundleName {
-    /// Its name.
-    pub name: String,
-    /// Its version.
-    pub version: String,
-    /// Its digest.
-    pub digest: String,
-}
-
-/// Why a task did not succeed.
-#[derive(Clone, Debug, Serialize)]
-pub struct ReportedError {
-    /// A stable word.
-    pub code: String,
-    /// What happened.
-    pub message: String,
-    /// What to do about it, if that is known.
-    pub help: Option<String>,
-}
-
-/// A task's records.
-#[derive(Debug, Serialize)]
-pub struct AuditRange {
-    /// The number of its first.
-    pub first: u64,
-    /// The number of its last.
-    pub last: u64,
-    /// The hash of its last.
-    pub head: Hash,
-}
-
 impl Host {
     /// Opens a home. `compiler` is ambit's own program, which compiles components in a process of its own.
     ///
@@ -227,20 +178,23 @@ impl Host {
         let settings = Settings::open(&home)?;
         let sealing = Arc::new(Sealing::new(&home, &settings.store.key, settings.store.before.as_ref()));
         let checkpoints = Checkpoints::new(Arc::clone(&sealing), settings.audit);
+        let audit = AuditLog::new(Arc::clone(&database)).signed(checkpoints);
         let identities = Identities::new(Arc::clone(&database), Arc::clone(&sealing), settings.identity);
         Ok(Self {
-            secrets: Secrets::new(Arc::clone(&database), sealing, &identities, settings.secrets),
+            secrets: Secrets::new(Arc::clone(&database), Arc::clone(&sealing), &identities, settings.secrets),
             identities,
             engine: Engine::new(&home, compiler)?,
-            outside_store: Arc::new(Values(Arc::clone(&database))),
+            outside_store: Arc::new(Values(Arc::clone(&database), audit.clone())),
             folders: HostFolders::outside_of(home.path()),
             workspaces: Workspaces::open(&home).map_err(FrontError::Workspace)?,
             web: Arc::new(Web::default()),
             people: settings.people,
             point: settings.point.map(|point| Arc::new(DecisionPoint::new(point)) as Arc<dyn Point>),
-            audit: AuditLog::new(Arc::clone(&database)).signed(checkpoints),
-            approvals: Approvals::new(Arc::clone(&database)),
+            journal: Journal::new(Arc::clone(&database), audit.clone(), Arc::clone(&sealing)),
+            running: Running::open(&home).map_err(FrontError::Running)?,
+            approvals: Approvals::new(Arc::clone(&database), audit.clone()),
             tasks: TaskList::new(database),
+            audit,
         })
     }
 
@@ -252,115 +206,6 @@ impl Host {
     /// The engine, to look at components without running them.
     pub fn engine(&self) -> &Engine {
         &self.engine
-    }
-
-    /// Runs a job until it ends or `cancelled` does.
-    ///
-    /// # Errors
-    /// When it could not be recorded. Everything else is in the report.
-    pub async fn run(
-        &self,
-        job: Job,
-        audience: Audience,
-        cancelled: impl Future<Output = ()>,
-    ) -> Result<Report, FrontError> {
-        let task = TaskId::generate();
-        let name = job.work.bundle();
-        let input = Digest::of(job.work.input().as_bytes());
-        let (seeds, key) = (job.seeds(&name, &input)?, crate::config::entropy()?);
-        let started = Started {
-            task: task.to_string(),
-            bundle: name.name.clone(),
-            version: name.version.clone(),
-            digest: name.digest.clone(),
-            input: input.to_string(),
-            seeds: seeds.clone(),
-            key,
-        };
-        self.tasks.start(started).await?;
-        let detail = job.describe(&name, &input);
-        let Job { work, plan, folders, limits, output, rules, user, approvals, keep, .. } = job;
-        let workspace = self.workspaces.of(&task.to_string());
-        let gate = Arc::new(Gate {
-            rules,
-            budget: Budget::new(limits),
-            clock: Arc::new(Clock::start()),
-            ledger: Arc::new(self.audit.clone()),
-            point: self.point.clone(),
-            desk: Arc::new(self.approvals.clone()),
-            approvals,
-            observer: Arc::clone(&audience.observer),
-            key,
-            effects: AtomicU64::new(0),
-            leaks: Arc::default(),
-        });
-        let labels = plan.as_ref().map(|plan| plan.root.labels.clone()).unwrap_or_default();
-        let actor = Actor::new(task.clone(), &name.name, &work.root(), name.digest.clone(), user);
-        let actor = Arc::new(actor.carrying(labels));
-        let start = Entry { detail, ..gate.entry(Kind::Start, &actor, "task.run") };
-        let first = gate.append(start).await?;
-        let mut tank = Tank(gate.budget.limits().fuel);
-        let end = match plan {
-            Err(refusal) => refused_at_load(&gate, &actor, refusal).await,
-            Ok(plan) => {
-                let outside = Outside {
-                    store: Arc::clone(&self.outside_store) as _,
-                    folders: Arc::new(self.folders.fixing(&folders)),
-                    workspace: Arc::clone(&workspace) as _,
-                    variables: Arc::new(HostVariables),
-                    log: Arc::clone(&audience.log),
-                    web: Arc::clone(&self.web),
-                    broker: Arc::new(self.secrets.clone()),
-                    minter: Arc::new(self.identities.clone()),
-                };
-                let session = Session::new(plan, Arc::clone(&gate), seeds, outside);
-                let end = carry_out(&session, &work, &gate, &actor, &mut tank, cancelled).await;
-                released(end, &gate, &actor, &output).await
-            }
-        };
-        self.approvals.withdraw_all(&actor.principal.task).await?;
-        let kept = match &keep {
-            Some(to) => Some(keep::keep(&workspace, to, &gate, &actor, &output).await?),
-            None => None,
-        };
-        let removed = workspace.remove();
-        let report = self.close(end, first, name, &gate, &actor, &tank).await?;
-        removed.map_err(FrontError::Workspace)?;
-        Ok(Report { kept, ..report })
-    }
-
-    /// Records how a task ended, and reports it.
-    async fn close(
-        &self,
-        end: End,
-        first: u64,
-        bundle: BundleName,
-        gate: &Gate,
-        actor: &Actor,
-        tank: &Tank,
-    ) -> Result<Report, FrontError> {
-        let mut usage = gate.budget.usage();
-        usage.fuel = gate.budget.limits().fuel - tank.0.min(gate.budget.limits().fuel);
-        let record = Entry {
-            code: end.status.as_str().to_owned(),
-            detail: serde_json::to_string(&usage).unwrap_or_default(),
-            text: gate.told(actor, end.error.as_ref().map_or("", |error| &error.message)),
-            ..gate.entry(Kind::End, actor, "task.run")
-        };
-        let last = gate.append(record).await?;
-        let task = actor.principal.task.clone();
-        let ended = Ended {
-            task: task.clone(),
-            status: end.status,
-            usage: serde_json::to_value(usage).unwrap_or_default(),
-            error: end.error.as_ref().and_then(|error| serde_json::to_value(error).ok()),
-            audit: (first, last),
-        };
-        self.tasks.end(ended).await?;
-        let head = self.audit.hash(last)?;
-        let End { status, output, error } = end;
-        let (labels, audit) = (actor.labels.now(), AuditRange { first, last, head });
-        Ok(Report { task, bundle, status, output, error, labels, kept: None, usage, audit })
     }
 }
 

@@ -21,7 +21,7 @@
 //! ```compile_fail,E0451
 //! // A permit cannot be forged: its fields are private to the gate.
 //! fn forge<E: ambit::gate::Effect>(effect: E) -> ambit::gate::Permit<E> {
-//!     ambit::gate::Permit { effect, intent: None, notes: Default::default(), approval: None }
+//!     ambit::gate::Permit { effect, intent: None, notes: Default::default(), approval: None, pen: None }
 //! }
 //! ```
 
@@ -30,6 +30,7 @@ mod ask;
 mod effect;
 mod lent;
 mod point;
+mod recall;
 mod refusal;
 mod settlement;
 
@@ -42,6 +43,7 @@ pub use self::ask::Approval;
 use self::ask::Approved;
 pub use self::effect::{Durability, Effect};
 pub use self::lent::Exempt;
+pub use self::recall::{Confided, Inner, Pen};
 pub use self::refusal::{Code, Denied, Failure, Outcome, Refusal};
 pub use self::settlement::Notes;
 use self::settlement::Settlement;
@@ -49,13 +51,14 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 
 use crate::approval::{ClaimError, Desk, Mode};
-use crate::audit::{self, AuditError, Entry, Kind, Ledger};
+use crate::audit::{self, AuditError, Entry, Kind, Ledger, Lost};
 use crate::budget::{Budget, Exhausted};
 use crate::label::Labels;
 use crate::leak::Leaks;
 use crate::policy::in_force::{Changed, InForce};
 use crate::policy::point::Point;
 use crate::policy::{Attribute, Decision, Question, Resource, Standing};
+use crate::recorder::{Found, Recorder, Slot};
 use crate::task::Clock;
 
 /// The right to let one effect happen, once.
@@ -66,6 +69,7 @@ pub struct Permit<E> {
     intent: Option<Intent>,
     notes: Notes,
     approval: Option<Approval>,
+    pen: Option<Pen>,
 }
 
 impl<E> Permit<E> {
@@ -84,11 +88,16 @@ impl<E> Permit<E> {
         self.approval.as_ref()
     }
 
-    /// Gives up the permit for the effect and the record that must be written in the same transaction. There is none
-    /// unless the effect's durability is [`Durability::Shared`].
-    pub(crate) fn redeem_shared(self) -> (E, Option<Entry>) {
+    /// For an effect that was allowed before, and is made again.
+    fn again(effect: E) -> Self {
+        Self { effect, intent: None, notes: Notes::default(), approval: None, pen: None }
+    }
+
+    /// Gives up the permit for the effect, the record and the answer that must be written in the same transaction. There
+    /// are none unless the effect's durability is [`Durability::Shared`].
+    pub(crate) fn redeem_shared(self) -> (E, Option<Entry>, Option<Pen>) {
         let entry = self.intent.and_then(|intent| intent.take());
-        (self.effect, entry)
+        (self.effect, entry, self.pen)
     }
 }
 
@@ -136,6 +145,10 @@ pub struct Gate {
     pub effects: AtomicU64,
     /// What the task was lent, which must not leave it.
     pub leaks: Arc<Leaks>,
+    /// What it was answered.
+    pub recorder: Arc<Recorder>,
+    /// Intents that nobody waited for and that could not be written: they come before the next effect, and before the end.
+    pub lost: Lost,
 }
 
 impl Gate {
@@ -158,6 +171,11 @@ impl Gate {
         }
     }
 
+    /// The number of the next effect that is asked for.
+    fn next_effect(&self) -> u64 {
+        self.effects.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
     /// Records a refusal, counts it, and waits until the disk has it.
     pub async fn refuse(&self, code: Code, entry: Entry) -> Refusal {
         self.budget.refused();
@@ -176,18 +194,43 @@ impl Gate {
         self.ledger.append(self.covered(entry))?.await
     }
 
+    /// Writes what could not be written before.
+    ///
+    /// # Errors
+    /// When it still cannot.
+    pub async fn make_up(&self) -> Result<(), AuditError> {
+        if let Some(mended) = self.ledger.mend() {
+            mended.await?;
+        }
+        while let Some(entry) = self.lost.take() {
+            let written = match self.ledger.append(entry.clone()) {
+                Ok(ticket) => ticket.await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = written {
+                self.lost.put(entry);
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
     /// Appends a record where nobody can wait for the disk.
     pub fn note(&self, entry: Entry) {
-        // A log that is broken refuses the next effect, and fails the end of the task.
+        // That it could not be written is said by the next that can be.
         drop(self.ledger.append(self.covered(entry)));
     }
 
     /// The digest of a canonical effect under the task's key.
     fn digest(&self, effect: &[u8]) -> String {
+        audit::Hash(self.keyed(effect)).to_string()
+    }
+
+    fn keyed(&self, bytes: &[u8]) -> [u8; 32] {
         #[expect(clippy::expect_used, reason = "INVARIANT: HMAC takes keys of any length")]
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).expect("a key");
-        mac.update(effect);
-        audit::Hash(mac.finalize().into_bytes().into()).to_string()
+        mac.update(bytes);
+        mac.finalize().into_bytes().into()
     }
 }
 
@@ -261,12 +304,26 @@ impl<'a, G> Guard<'a, G> {
         E: Effect<Grant = G>,
         X: Failure,
     {
-        let (permit, settlement) = self.decide(effect).await?;
+        self.run_at(None, effect, execute).await
+    }
+
+    /// As [`Self::run`], for an effect whose answer is kept by `execute`, in `slot`, if anywhere.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn run_at<E, T, X>(
+        &self,
+        slot: Option<&Slot>,
+        effect: E,
+        execute: impl AsyncFnOnce(Permit<E>) -> Result<T, X>,
+    ) -> Result<T, X>
+    where
+        E: Effect<Grant = G>,
+        X: Failure,
+    {
+        let (permit, mut settlement) = self.decide(effect, slot).await?;
         let result = execute(permit).await;
-        match &result {
-            Ok(_) => settlement.settle(Outcome::Done, ""),
-            Err(failure) => settlement.settle(failure.outcome(), failure.text()),
-        }
+        settlement.come_to(&result);
         result
     }
 
@@ -275,28 +332,46 @@ impl<'a, G> Guard<'a, G> {
     /// # Errors
     /// Always: that is the refusal, or the end of the task.
     pub async fn refuse<E: Effect<Grant = G>>(&self, code: Code, effect: &E, why: &str) -> Denied {
+        let slot = match self.asked_before::<Refusal>(Self::question_of(effect)) {
+            Ok(Found::Recalled(refusal)) => return refusal.into(),
+            Ok(Found::New(slot)) => slot,
+            Err(denied) => return denied,
+        };
         if let Err(exhausted) = self.gate.budget.attempt() {
-            return self.exhausted(exhausted, self.question(effect)).await;
+            return self.exhausted(exhausted, self.question(effect, self.gate.next_effect())).await;
         }
-        let entry = Entry { detail: detail("why", why), ..self.question(effect) };
-        Denied::Refused(self.gate.refuse(code, entry).await)
+        let entry = Entry { detail: detail("why", why), ..self.question(effect, self.gate.next_effect()) };
+        let refusal = self.gate.refuse(code, entry).await;
+        self.gate.recorder.keep(slot, &refusal);
+        Denied::Refused(refusal)
     }
 
     /// As [`Self::refuse`], where nobody can wait for the disk: what is refused has not happened in any case.
     pub fn refuse_in_passing<E: Effect<Grant = G>>(&self, code: Code, effect: &E, why: &str) {
+        if self.gate.recorder.recalls(&self.actor.path) {
+            return;
+        }
         if let Err(exhausted) = self.gate.budget.attempt() {
             self.gate.budget.overdraw(exhausted);
         }
         self.gate.budget.refused();
         let (kind, code) = (Kind::Refusal, code.as_str().to_owned());
-        let entry = Entry { kind, code, detail: detail("why", why), ..self.question(effect) };
+        let entry = Entry { kind, code, detail: detail("why", why), ..self.question(effect, self.gate.next_effect()) };
         self.gate.note(entry);
     }
 
-    async fn decide<E: Effect<Grant = G>>(&self, effect: E) -> Result<(Permit<E>, Settlement<'a>), Denied> {
+    /// Whether an effect may happen. Its answer will be kept in `slot`, if anywhere.
+    async fn decide<E: Effect<Grant = G>>(
+        &self,
+        effect: E,
+        slot: Option<&Slot>,
+    ) -> Result<(Permit<E>, Settlement<'a>), Denied> {
         let gate = self.gate;
+        if let Some(why) = gate.recorder.ended() {
+            return Err(why.into());
+        }
         let before = self.actor.labels.now();
-        let mut entry = self.question(&effect);
+        let mut entry = self.question(&effect, gate.next_effect());
         if let Err(exhausted) = gate.budget.attempt() {
             return Err(self.exhausted(exhausted, entry).await);
         }
@@ -318,6 +393,10 @@ impl<'a, G> Guard<'a, G> {
             entry.detail = detail("why", &why);
             return Err(gate.refuse(Code::Denied, entry).await.into());
         }
+        if slot.is_some_and(|slot| slot.unknown) {
+            entry.detail = detail("why", "whether it happened before is not known, and it is not repeated");
+            return Err(gate.refuse(Code::Unavailable, entry).await.into());
+        }
         let approved = loop {
             let labels = self.actor.labels.now();
             if let Some(accepted) = effect.accepts(grant)
@@ -338,13 +417,13 @@ impl<'a, G> Guard<'a, G> {
         };
         entry.code = "allowed".to_owned();
         let outcome = Entry { kind: Kind::Outcome, detail: String::new(), ..entry.clone() };
-        let notes = Notes::default();
-        let mut settlement =
-            Settlement { gate, actor: self.actor, before, intent: None, notes: notes.clone(), outcome: None };
-        let approval = self.record::<E>(approved, entry, outcome, &mut settlement).await?;
+        let mut settlement = Settlement::of(gate, self.actor, before, None);
+        let notes = settlement.notes.clone();
+        let approval = self.record(&effect, approved, [entry, outcome], slot, &mut settlement).await?;
         reservation.keep();
         gate.observer.effect(effect.action(), &effect.resource());
-        Ok((Permit { effect, intent: settlement.intent.clone(), notes, approval }, settlement))
+        let pen = slot.map(|slot| Pen::of(self, slot.clone()));
+        Ok((Permit { effect, intent: settlement.intent.clone(), notes, approval, pen }, settlement))
     }
 
     /// What the rules say, and people, where the rules ask for them. An approval has to be claimed yet.
@@ -426,9 +505,10 @@ impl<'a, G> Guard<'a, G> {
     /// it an outcome, also while the disk is waited for.
     async fn record<E: Effect<Grant = G>>(
         &self,
+        effect: &E,
         approved: Option<Approved>,
-        entry: Entry,
-        outcome: Entry,
+        [entry, outcome]: [Entry; 2],
+        slot: Option<&Slot>,
         settlement: &mut Settlement<'_>,
     ) -> Result<Option<Approval>, Denied> {
         let gate = self.gate;
@@ -436,9 +516,14 @@ impl<'a, G> Guard<'a, G> {
             gate.budget.refused();
             Denied::Refused(Refusal { code: Code::Unavailable, record: 0 })
         };
-        if let Some(mended) = gate.ledger.mend() {
-            mended.await.map_err(unavailable)?;
+        if approved.is_some() || E::DURABILITY != Durability::Inside {
+            // Whoever goes on after this must not come to it again.
+            settlement.began = E::DURABILITY != Durability::Shared;
+            effect.lasts().into_iter().for_each(|what| gate.recorder.lasts(what));
+            slot.filter(|_| settlement.began).into_iter().for_each(|slot| gate.recorder.begin(slot));
+            gate.recorder.flush();
         }
+        gate.make_up().await.map_err(unavailable)?;
         if let Some(approved) = approved {
             // What a person approved waits for the disk, whatever it is: the approval is used up by it.
             return match gate.desk.claim(approved.claim.clone(), gate.covered(entry.clone())).await {
@@ -459,11 +544,14 @@ impl<'a, G> Guard<'a, G> {
             settlement.outcome = Some(outcome);
             return Ok(None);
         }
+        if E::DURABILITY == Durability::Inside {
+            gate.ledger.note(gate.covered(entry), &gate.lost);
+            settlement.outcome = Some(outcome);
+            return Ok(None);
+        }
         let ticket = gate.ledger.append(gate.covered(entry)).map_err(unavailable)?;
         settlement.outcome = Some(outcome);
-        if E::DURABILITY == Durability::Outside
-            && let Err(error) = ticket.await
-        {
+        if let Err(error) = ticket.await {
             settlement.outcome = None;
             return Err(unavailable(error));
         }
@@ -471,9 +559,9 @@ impl<'a, G> Guard<'a, G> {
     }
 
     /// The record of an effect, before it is decided.
-    fn question<E: Effect<Grant = G>>(&self, effect: &E) -> Entry {
+    fn question<E: Effect<Grant = G>>(&self, effect: &E, number: u64) -> Entry {
         let mut entry = self.gate.entry(Kind::Intent, self.actor, effect.action());
-        entry.effect = self.gate.effects.fetch_add(1, Ordering::Relaxed) + 1;
+        entry.effect = number;
         entry.import = self.import;
         let resource = effect.resource();
         if self.grant.is_some_and(|grant| effect.covered(grant)) {

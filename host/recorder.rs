@@ -1,9 +1,27 @@
-//! The import border: every call that a guest makes out of its store crosses here, and is numbered.
+//! The import border: every call that a guest makes out of its store crosses here, is numbered, and what it was answered is
+//! recorded.
 //!
-//! A component is deterministic but for what its imports answer. The number of a crossing, with the task's name, is
-//! therefore a stable name for the question that was asked there: effects are recorded under it, and a journal of answers
-//! will be keyed by it. The border stands in the getter through which every linked interface reaches its host state
-//! (`capability::TaskState`), so that no interface can be linked around it.
+//! A component is deterministic but for what its imports answer. The number of a crossing, with the task's path, is
+//! therefore a stable name for the question that was asked there ([`Place`]). What is recorded under it can be given again:
+//! a task *resumes* by running its component once more on the recorded answers, up to where they end, and going on from
+//! there; a *replay* ends with them. The border stands in the getter through which every linked interface reaches its host
+//! state (`capability::TaskState`), so that no interface can be linked around it.
+//!
+//! Not every crossing needs an answer of its own. What the host computes from answers that it has (a reading of a clock
+//! that did not move, bytes of a body that was recorded when it arrived) it computes again. What is mostly the same is
+//! recorded where it is not ([`Recorder::exception`]).
+//!
+//! Answers are held back until something leaves the host or is written beside the log: until then, a task that breaks off
+//! may as well begin at an earlier point. When a call of a tool is over, its answer stands for all that was asked within
+//! it, and that is dropped. So a tool that only reads costs the journal one answer.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use sha2::{Digest as _, Sha256};
+use tokio::sync::Notify;
 
 /// The border of one store.
 #[derive(Debug, Default)]
@@ -16,5 +34,600 @@ impl Border {
     pub fn cross(&mut self) -> u64 {
         self.crossings += 1;
         self.crossings
+    }
+}
+
+/// Where in a task a question was asked.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// The calls that lead to the store: empty for the agent, `2/1` for the first call of the second.
+    pub path: Arc<str>,
+    /// The crossing of that store's border, from 1; 0 for what the host itself began.
+    pub import: u64,
+    /// The question of that crossing, from 0.
+    pub part: u32,
+}
+
+impl Place {
+    /// The store's path and the crossing of its border: that at which a strand begins, for what was asked of one.
+    pub fn crossing(&self) -> (&str, u64) {
+        match self.path.split_once('!') {
+            Some((path, begins)) => {
+                (path, begins.split('.').next().and_then(|import| import.parse().ok()).unwrap_or(0))
+            }
+            None => (&self.path, self.import),
+        }
+    }
+}
+
+/// What was asked: a word for it, and a digest of everything that it depends on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Question {
+    /// `state.read`, `poll`.
+    pub what: &'static str,
+    /// Of its arguments.
+    pub digest: [u8; 16],
+}
+
+impl Question {
+    /// A question with these arguments, in canonical bytes.
+    pub fn new(what: &'static str, arguments: &[u8]) -> Self {
+        let digest: [u8; 32] = Sha256::new_with_prefix(b"ambit.question.v1").chain_update(arguments).finalize().into();
+        let mut half = [0; 16];
+        half.copy_from_slice(&digest[..16]);
+        Self { what, digest: half }
+    }
+}
+
+/// A question with its answer, as they are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// Where it was asked.
+    pub place: Place,
+    /// [`Question::what`].
+    pub what: String,
+    /// [`Question::digest`].
+    pub digest: [u8; 16],
+    /// The answer, in the encoding of `postcard` 1. None where the effect was about to happen, and nothing is known of it
+    /// since.
+    pub answer: Option<Vec<u8>>,
+    /// Whether the answer is a secret: it is kept sealed.
+    pub secret: bool,
+}
+
+/// What is written at once, or not at all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Batch {
+    /// Questions with their answers, in place of what was kept at the same places.
+    pub rows: Vec<Row>,
+    /// Calls that are over: their answers, among the rows, stand for everything that was asked below these paths.
+    pub over: Vec<String>,
+    /// Why the task cannot be told again from here on, if it cannot.
+    pub closed: Option<&'static str>,
+    /// What it changes for good, so that it must not be run again up to here.
+    pub lasting: Option<&'static str>,
+}
+
+/// Where rows are kept. They are in order with everything else that the task has written.
+pub trait Keeper: Send + Sync {
+    /// Keeps them. If it cannot, nothing that comes later may leave the host.
+    fn keep(&self, batch: Batch);
+}
+
+/// Keeps nothing.
+#[derive(Clone, Copy, Debug)]
+pub struct Nowhere;
+
+impl Keeper for Nowhere {
+    fn keep(&self, _batch: Batch) {}
+}
+
+/// A task asked something else than was recorded: it is not the same component, or not the same host.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("at import {import} of {store}, {}", self.how())]
+pub struct Divergence {
+    /// The store, in words.
+    pub store: String,
+    /// The crossing.
+    pub import: u64,
+    /// What was recorded there, if anything.
+    pub recorded: Option<String>,
+    /// What is asked now, if anything.
+    pub asked: Option<&'static str>,
+}
+
+impl Divergence {
+    fn how(&self) -> String {
+        match (&self.recorded, self.asked) {
+            (Some(recorded), Some(asked)) if recorded == asked => {
+                format!("`{asked}` was recorded with other arguments")
+            }
+            (Some(recorded), Some(asked)) => format!("`{recorded}` was recorded, and `{asked}` is asked"),
+            (None, Some(asked)) => format!("nothing was recorded, and `{asked}` is asked"),
+            (Some(recorded), None) => format!("`{recorded}` was recorded, and nothing is asked"),
+            (None, None) => "the recorded answer cannot be read".to_owned(),
+        }
+    }
+}
+
+/// Why there is no answer to go on with.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unrecalled {
+    /// It is another question than the recorded one.
+    #[error("it diverges from what was recorded: {0}")]
+    Diverged(#[from] Divergence),
+    /// A replay came to the end of what was recorded.
+    #[error("what was recorded ends here")]
+    Ended,
+    /// The answer was a secret, and its time is over.
+    #[error("the answer of `{0}` was lent for a time that is over")]
+    Over(&'static str),
+    /// The task waits for a person, and is put away meanwhile.
+    #[error("it waits for the approval {0}")]
+    Suspended(String),
+}
+
+/// What becomes of answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// They are recorded.
+    Record,
+    /// Recorded ones are given; after those, the task goes on.
+    Resume,
+    /// Recorded ones are given, and there are no others.
+    Replay,
+}
+
+/// What a question comes to.
+#[derive(Debug)]
+pub enum Found<A> {
+    /// It was answered before.
+    Recalled(A),
+    /// It is asked for the first time: the answer goes there.
+    New(Slot),
+}
+
+/// Where an answer goes.
+#[derive(Clone, Debug)]
+#[must_use = "an answer that is not kept cannot be given again"]
+pub struct Slot {
+    place: Place,
+    question: Question,
+    /// Whether the effect happened before is not known, and the operator does not want it to be repeated.
+    pub unknown: bool,
+    secret: bool,
+}
+
+impl Slot {
+    fn new(place: Place, question: Question) -> Self {
+        Self { place, question, unknown: false, secret: false }
+    }
+
+    /// The same, for an answer that is a secret.
+    pub fn sealed(self) -> Self {
+        Self { secret: true, ..self }
+    }
+}
+
+/// What a question comes to whose answer is mostly the same.
+#[derive(Debug)]
+pub enum Exception<A> {
+    /// It was answered otherwise.
+    Recalled(A),
+    /// It had the usual answer.
+    Usual,
+    /// It is asked for the first time.
+    New(Slot),
+}
+
+/// Records what a task is answered, or gives it again.
+pub struct Recorder {
+    mode: Mode,
+    keeper: Arc<dyn Keeper>,
+    tape: Mutex<Tape>,
+    over: Notify,
+}
+
+struct Tape {
+    /// What was recorded, and was not asked again yet.
+    recalled: BTreeMap<Place, Row>,
+    /// What was recorded since, and is held back.
+    pending: Batch,
+    /// Paths of which something was kept.
+    written: BTreeSet<Arc<str>>,
+    /// The last crossing of each store that asked something, and how often it did.
+    parts: BTreeMap<Arc<str>, (u64, u32)>,
+    /// Bytes that may be recorded yet.
+    room: u64,
+    /// Why nothing is recorded any more, if so.
+    closed: Option<&'static str>,
+    /// Why the task is at its end, as far as it is told: what is answered now is not recorded.
+    ended: Option<Unrecalled>,
+    /// Crossings whose effects go on while the guest does, and those that wait for a person.
+    busy: BTreeSet<Crossing>,
+    waiting: BTreeSet<Crossing>,
+}
+
+/// A crossing of a store.
+type Crossing = (Arc<str>, u64);
+
+impl std::fmt::Debug for Recorder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Recorder").field("mode", &self.mode).finish_non_exhaustive()
+    }
+}
+
+/// What a row takes beside its answer, in bytes.
+const ROW: u64 = 64;
+
+fn size(row: &Row) -> u64 {
+    row.answer.as_ref().map_or(0, Vec::len) as u64 + ROW
+}
+
+/// Whether a path is that of a call, or below it.
+fn is_below(path: &str, call: &str) -> bool {
+    path.strip_prefix(call).is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '!']))
+}
+
+impl Recorder {
+    /// Records at most `room` bytes.
+    pub fn recording(keeper: Arc<dyn Keeper>, room: u64) -> Self {
+        Self::recalling(Mode::Record, keeper, Vec::new(), room)
+    }
+
+    /// Gives what was recorded. Rows without an answer are of effects that the operator does not want to be repeated.
+    pub fn recalling(mode: Mode, keeper: Arc<dyn Keeper>, rows: Vec<Row>, room: u64) -> Self {
+        let written = rows.iter().map(|row| Arc::clone(&row.place.path)).collect();
+        let room = room.saturating_sub(rows.iter().map(size).sum());
+        let recalled = rows.into_iter().map(|row| (row.place.clone(), row)).collect();
+        let (pending, parts) = (Batch::default(), BTreeMap::new());
+        let tape = Tape {
+            recalled,
+            pending,
+            written,
+            parts,
+            room,
+            closed: None,
+            ended: None,
+            busy: BTreeSet::new(),
+            waiting: BTreeSet::new(),
+        };
+        Self { mode, keeper, tape: Mutex::new(tape), over: Notify::new() }
+    }
+
+    /// What becomes of answers.
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// Whether a store comes to nothing new yet.
+    pub fn recalls(&self, path: &str) -> bool {
+        let tape = self.tape();
+        let first = Place { path: path.into(), import: 0, part: 0 };
+        tape.recalled.range(first..).next().is_some_and(|(place, _)| &*place.path == path)
+    }
+
+    /// What was recorded and never asked for again.
+    pub fn left_over(&self) -> Option<Divergence> {
+        let tape = self.tape();
+        // What flows may have come further than the guest read.
+        let (place, row) = tape.recalled.iter().find(|(place, _)| !place.path.contains('!'))?;
+        Some(diverged(place, Some(row.what.clone()), None))
+    }
+
+    /// From here on the task cannot be told again, and that is written before whatever is written next.
+    pub fn close(&self, why: &'static str) {
+        self.tape().close(why);
+    }
+
+    /// An effect is about to happen that stays when the task is gone, and that is written before whatever is written next.
+    pub fn lasts(&self, what: &'static str) {
+        self.tape().pending.lasting = Some(what);
+    }
+
+    /// Nothing of the task happens any more.
+    pub fn give_up(&self, why: Unrecalled) -> Unrecalled {
+        self.end(&why);
+        why
+    }
+
+    /// Puts the task away, if all of it that is under way waits for people, as this crossing does.
+    pub fn put_away(&self, approval: &str) -> Option<Unrecalled> {
+        if !self.tape().is_quiet() {
+            return None;
+        }
+        self.flush();
+        let why = Unrecalled::Suspended(approval.to_owned());
+        self.end(&why);
+        Some(why)
+    }
+
+    /// Why nothing of the task happens any more, if so.
+    pub fn ended(&self) -> Option<Unrecalled> {
+        self.tape().ended.clone()
+    }
+
+    /// Ends when nothing of the task happens any more.
+    pub async fn until_ended(&self) -> Unrecalled {
+        loop {
+            let over = self.over.notified();
+            if let Some(why) = self.ended() {
+                return why;
+            }
+            over.await;
+        }
+    }
+
+    fn end(&self, why: &Unrecalled) {
+        self.tape().ended.get_or_insert_with(|| why.clone());
+        self.over.notify_waiters();
+    }
+
+    /// An effect of this crossing goes on while the guest does, until this is dropped.
+    pub fn busy(self: &Arc<Self>, path: &Arc<str>, import: u64) -> Busy {
+        let crossing = (Arc::clone(path), import);
+        self.tape().busy.insert(crossing.clone());
+        Busy { recorder: Arc::clone(self), crossing, waits: false }
+    }
+
+    /// An effect of this crossing waits for a person, until this is dropped.
+    pub fn waiting(self: &Arc<Self>, path: &Arc<str>, import: u64) -> Busy {
+        let crossing = (Arc::clone(path), import);
+        self.tape().waiting.insert(crossing.clone());
+        Busy { recorder: Arc::clone(self), crossing, waits: true }
+    }
+
+    /// Asks: what was answered at this place before, or where the answer goes.
+    ///
+    /// # Errors
+    /// When something else was asked before, or a replay is at its end.
+    pub fn ask<A: DeserializeOwned>(
+        &self,
+        path: &Arc<str>,
+        import: u64,
+        question: Question,
+    ) -> Result<Found<A>, Unrecalled> {
+        let found = self.tape().find(path, import, question, self.mode);
+        found.inspect_err(|why| self.end(why))
+    }
+
+    /// As [`Self::ask`], where only unusual answers are recorded.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn exception<A: DeserializeOwned>(
+        &self,
+        path: &Arc<str>,
+        import: u64,
+        question: Question,
+    ) -> Result<Exception<A>, Unrecalled> {
+        let there = {
+            let mut tape = self.tape();
+            let place = tape.peek(path, import);
+            let recorded = tape.recalled.get(&place).is_some_and(|row| row.what == question.what);
+            if !recorded && (self.mode == Mode::Replay || tape.beyond(&place).is_some()) {
+                return Ok(Exception::Usual);
+            }
+            recorded
+        };
+        if !there {
+            let place = self.tape().peek(path, import);
+            return Ok(Exception::New(Slot::new(place, question)));
+        }
+        Ok(match self.ask(path, import, question)? {
+            Found::Recalled(answer) => Exception::Recalled(answer),
+            Found::New(slot) => Exception::New(slot),
+        })
+    }
+
+    /// An effect is about to happen: that is written before whatever is written next.
+    pub fn begin(&self, slot: &Slot) {
+        let Slot { place, question, .. } = slot;
+        let mut tape = self.tape();
+        if tape.ended.is_none() && tape.closed.is_none() {
+            let (place, what) = (place.clone(), question.what.to_owned());
+            tape.hold(Row { place, what, digest: question.digest, answer: None, secret: false });
+        }
+    }
+
+    /// Keeps an answer.
+    pub fn keep<A: Serialize>(&self, slot: Slot, answer: &A) {
+        let Some(row) = self.row(slot, answer) else { return };
+        self.tape().hold(row);
+    }
+
+    /// An answer, to be kept in a transaction that is not the recorder's own. None where nothing is recorded.
+    pub fn row<A: Serialize>(&self, Slot { place, question, secret, .. }: Slot, answer: &A) -> Option<Row> {
+        let mut tape = self.tape();
+        if self.mode == Mode::Replay || tape.ended.is_some() {
+            return None;
+        }
+        // An exception is a question from when it is one.
+        let last = tape.parts.entry(Arc::clone(&place.path)).or_default();
+        *last = (place.import, if last.0 == place.import { last.1.max(place.part + 1) } else { place.part + 1 });
+        let Ok(answer) = postcard::to_allocvec(answer) else {
+            tape.close("an answer could not be recorded");
+            return None;
+        };
+        let row = Row { place, what: question.what.to_owned(), digest: question.digest, answer: Some(answer), secret };
+        if !tape.has_room_for(&row) {
+            return None;
+        }
+        tape.room -= size(&row);
+        tape.written.insert(Arc::clone(&row.place.path));
+        Some(row)
+    }
+
+    /// What was asked so far is written before whatever is written next.
+    pub fn flush(&self) {
+        let mut tape = self.tape();
+        if tape.ended.is_some() {
+            return;
+        }
+        let batch = std::mem::take(&mut tape.pending);
+        tape.written.extend(batch.rows.iter().map(|row| Arc::clone(&row.place.path)));
+        if batch != Batch::default() {
+            // In the order of the tape.
+            self.keeper.keep(batch);
+        }
+    }
+
+    /// A call is over: its answer stands for everything below its path.
+    pub fn drop_below(&self, path: &str) {
+        let mut tape = self.tape();
+        if tape.ended.is_some() {
+            return;
+        }
+        let (dropped, rows): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut tape.pending.rows).into_iter().partition(|row| is_below(&row.place.path, path));
+        tape.pending.rows = rows;
+        tape.room += dropped.iter().map(size).sum::<u64>();
+        tape.recalled.retain(|place, _| !is_below(&place.path, path));
+        tape.parts.retain(|other, _| !is_below(other, path));
+        let before = tape.written.len();
+        tape.written.retain(|other| !is_below(other, path));
+        if before != tape.written.len() {
+            tape.pending.over.push(path.to_owned());
+        }
+    }
+
+    fn tape(&self) -> MutexGuard<'_, Tape> {
+        self.tape.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// See [`Recorder::busy`] and [`Recorder::waiting`].
+#[derive(Debug)]
+pub struct Busy {
+    recorder: Arc<Recorder>,
+    crossing: Crossing,
+    waits: bool,
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        let mut tape = self.recorder.tape();
+        let set = if self.waits { &mut tape.waiting } else { &mut tape.busy };
+        set.remove(&self.crossing);
+    }
+}
+
+/// Questions that are asked in an order of their own, and not at crossings: those of a stream, of a request under way.
+#[derive(Debug)]
+pub struct Strand {
+    recorder: Arc<Recorder>,
+    path: Arc<str>,
+    asked: u64,
+}
+
+impl Strand {
+    /// The strand that begins at a crossing.
+    pub fn new(recorder: &Arc<Recorder>, path: &str, import: u64, part: u32) -> Self {
+        Self { recorder: Arc::clone(recorder), path: format!("{path}!{import}.{part}").into(), asked: 0 }
+    }
+
+    /// The next question.
+    ///
+    /// # Errors
+    /// As [`Recorder::ask`].
+    pub fn ask<A: DeserializeOwned>(&mut self, question: Question) -> Result<Found<A>, Unrecalled> {
+        self.asked += 1;
+        self.recorder.ask(&self.path, self.asked, question)
+    }
+
+    /// Whether the next question was answered before.
+    pub fn recalls(&self) -> bool {
+        self.recorder.recalls(&self.path)
+    }
+
+    /// Where it is recorded.
+    pub fn recorder(&self) -> &Arc<Recorder> {
+        &self.recorder
+    }
+}
+
+fn diverged(place: &Place, recorded: Option<String>, asked: Option<&'static str>) -> Divergence {
+    let store = if place.path.is_empty() { "the task".to_owned() } else { format!("call {}", place.path) };
+    Divergence { store, import: place.import, recorded, asked }
+}
+
+impl Tape {
+    /// The place of the next question of a crossing.
+    fn peek(&mut self, path: &Arc<str>, import: u64) -> Place {
+        let part = self.parts.get(path).filter(|(last, _)| *last == import).map_or(0, |(_, part)| *part);
+        Place { path: Arc::clone(path), import, part }
+    }
+
+    fn next(&mut self, path: &Arc<str>, import: u64) -> Place {
+        let place = self.peek(path, import);
+        self.parts.insert(Arc::clone(path), (import, place.part + 1));
+        place
+    }
+
+    /// What was recorded of the same store at a later crossing: it should have been asked in between.
+    fn beyond(&self, place: &Place) -> Option<&Row> {
+        let after = (std::ops::Bound::Excluded(place), std::ops::Bound::Unbounded);
+        self.recalled.range(after).next().filter(|(later, _)| later.path == place.path).map(|(_, row)| row)
+    }
+
+    /// Whether all that is under way waits for people.
+    fn is_quiet(&self) -> bool {
+        self.busy.is_subset(&self.waiting)
+    }
+
+    /// What a question comes to.
+    fn find<A: DeserializeOwned>(
+        &mut self,
+        path: &Arc<str>,
+        import: u64,
+        question: Question,
+        mode: Mode,
+    ) -> Result<Found<A>, Unrecalled> {
+        if let Some(why) = &self.ended {
+            return Err(why.clone());
+        }
+        let place = self.next(path, import);
+        let Some(row) = self.recalled.remove(&place) else {
+            if let Some(other) = self.beyond(&place) {
+                let divergence = diverged(&place, None, Some(question.what));
+                return Err(Divergence { recorded: Some(other.what.clone()), ..divergence }.into());
+            }
+            return match mode {
+                Mode::Replay => Err(Unrecalled::Ended),
+                Mode::Record | Mode::Resume => Ok(Found::New(Slot::new(place, question))),
+            };
+        };
+        if row.what != question.what || row.digest != question.digest {
+            return Err(diverged(&place, Some(row.what), Some(question.what)).into());
+        }
+        match row.answer.as_deref().map(postcard::from_bytes) {
+            Some(Ok(answer)) => Ok(Found::Recalled(answer)),
+            Some(Err(_)) => Err(diverged(&place, None, None).into()),
+            None if mode == Mode::Replay => Err(Unrecalled::Ended),
+            None => Ok(Found::New(Slot { unknown: true, ..Slot::new(place, question) })),
+        }
+    }
+
+    /// Holds a row back, in place of one of the same place.
+    fn hold(&mut self, row: Row) {
+        match self.pending.rows.last_mut().filter(|last| last.place == row.place) {
+            Some(last) => *last = row,
+            None => self.pending.rows.push(row),
+        }
+    }
+
+    fn has_room_for(&mut self, row: &Row) -> bool {
+        if self.closed.is_none() && size(row) > self.room {
+            self.close("it was answered more than `journal` allows");
+        }
+        self.closed.is_none()
+    }
+
+    /// Nothing is recorded any more.
+    fn close(&mut self, why: &'static str) {
+        if self.closed.is_none() {
+            self.closed = Some(why);
+            self.pending.closed = Some(why);
+        }
     }
 }

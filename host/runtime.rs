@@ -24,6 +24,7 @@ use crate::capability::{
 };
 use crate::engine::{Limiter, YIELD_INTERVAL};
 use crate::gate::{Actor, Denied, Gate, Permit, Refusal};
+use crate::recorder::Unrecalled;
 use crate::task::{Seeds, TaskId};
 use crate::tool::{Function, Outcome};
 use plan::{Plan, Unit};
@@ -68,6 +69,9 @@ pub enum Broken {
     /// A limit of the whole task is spent.
     #[error(transparent)]
     Exhausted(Exhausted),
+    /// It cannot go on on what was recorded of it.
+    #[error(transparent)]
+    Unrecalled(Unrecalled),
     /// The host could not give what it was granted.
     #[error("{0}")]
     Unavailable(String),
@@ -147,7 +151,14 @@ impl Session {
         let mut run = std::pin::pin!(run);
         loop {
             // While a person is waited for, the time that is left stays what it is.
-            match tokio::time::timeout(budget.time_left().max(TICK), &mut run).await {
+            let ended = self.gate.recorder.until_ended();
+            let timed = tokio::time::timeout(budget.time_left().max(TICK), &mut run);
+            let timed = tokio::select! {
+                biased;
+                why = ended => return Err(Broken::Unrecalled(why)),
+                timed = timed => timed,
+            };
+            match timed {
                 // What never waits never comes to the timer.
                 Ok(result) => {
                     return budget.in_time().and(budget.overdrawn()).map_err(Broken::Exhausted).and(result);
@@ -218,6 +229,7 @@ impl Session {
         match error.downcast_ref::<Denied>() {
             Some(Denied::Refused(refusal)) => return Broken::Refused(*refusal),
             Some(Denied::Exhausted(exhausted)) => return Broken::Exhausted(*exhausted),
+            Some(Denied::Unrecalled(why)) => return Broken::Unrecalled(why.clone()),
             None => {}
         }
         if let Some(broken) = error.downcast_ref::<BrokenTool>() {
@@ -246,6 +258,7 @@ fn unopened(error: OpenError) -> Broken {
     match error {
         OpenError::Denied(Denied::Refused(refusal)) => Broken::Refused(refusal),
         OpenError::Denied(Denied::Exhausted(exhausted)) => Broken::Exhausted(exhausted),
+        OpenError::Denied(Denied::Unrecalled(why)) => Broken::Unrecalled(why),
         OpenError::Unavailable { what, source } => Broken::Unavailable(format!("{what}: {source}")),
     }
 }
@@ -318,6 +331,7 @@ impl Spawn for Session {
                 Ok(answer) => Ok(answer),
                 Err(Broken::Refused(refusal)) => Err(CallError::Denied(Denied::Refused(refusal))),
                 Err(Broken::Exhausted(exhausted)) => Err(CallError::Denied(Denied::Exhausted(exhausted))),
+                Err(Broken::Unrecalled(why)) => Err(CallError::Denied(Denied::Unrecalled(why))),
                 Err(Broken::Unavailable(what)) => Err(trapped("it could not be started", what)),
                 Err(Broken::Trapped { kind, detail }) => Err(CallError::Trapped { kind, detail }),
             }

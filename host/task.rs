@@ -7,7 +7,7 @@ use std::fmt;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use ulid::Ulid;
 
@@ -24,12 +24,22 @@ impl TaskId {
         Self { root: Ulid::generate(), path: Vec::new() }
     }
 
+    /// A task that was named before: none when the text is no name of one.
+    pub fn named(text: &str) -> Option<Self> {
+        Some(Self { root: Ulid::from_string(text).ok()?, path: Vec::new() })
+    }
+
     /// The name of the `number`th call that this task makes.
     #[must_use]
     pub fn child(&self, number: u32) -> Self {
         let mut path = self.path.clone();
         path.push(number);
         Self { root: self.root, path }
+    }
+
+    /// The numbers of the calls that lead here: empty for the agent, `2/1` for the first call of the second.
+    pub fn path(&self) -> String {
+        self.path.iter().map(ToString::to_string).collect::<Vec<_>>().join("/")
     }
 
     /// How many calls lie between the agent and this task; 0 is the agent itself.
@@ -66,6 +76,8 @@ pub enum Status {
     Trapped,
     /// The operator stopped it.
     Cancelled,
+    /// It waits for a person, and is put away meanwhile.
+    Suspended,
     /// Its end was not recorded: it runs still, or its host broke down.
     Unknown,
 }
@@ -80,13 +92,14 @@ impl Status {
             Self::Exhausted => "exhausted",
             Self::Trapped => "trapped",
             Self::Cancelled => "cancelled",
+            Self::Suspended => "suspended",
             Self::Unknown => "unknown",
         }
     }
 }
 
 /// What a task and all its calls consumed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
     /// Units of wasmtime fuel, about one for each instruction and byte of a bulk operation.
     pub fuel: u64,
@@ -165,12 +178,17 @@ pub struct Seeds {
 }
 
 /// A point in time as a guest sees it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reading {
     /// Since the Unix epoch.
     pub wall: Duration,
     /// Since the task began.
     pub monotonic: Duration,
+}
+
+impl Reading {
+    /// What the powerless clock says when a task begins.
+    pub const POWERLESS: Self = Self { wall: POWERLESS_EPOCH, monotonic: Duration::ZERO };
 }
 
 /// The two clocks of a task. Both move only at effects, so that a replay can give the same readings.
@@ -189,6 +207,8 @@ pub struct Clock {
 struct Readings {
     real: Reading,
     powerless: Duration,
+    /// How long the task had run before this process took it up.
+    before: Duration,
 }
 
 /// Where the powerless clock starts: 2000-01-01T00:00:00Z, in seconds since the Unix epoch.
@@ -201,14 +221,14 @@ impl Clock {
     pub fn start() -> Self {
         let started = crate::config::Instant::now();
         let real = Reading { wall: crate::config::wall_clock(), monotonic: Duration::ZERO };
-        Self { readings: Mutex::new(Readings { real, powerless: Duration::ZERO }), started }
+        Self { readings: Mutex::new(Readings { real, powerless: Duration::ZERO, before: Duration::ZERO }), started }
     }
 
     /// An effect happened: both clocks move.
     pub fn tick(&self) {
-        let real = Reading { wall: crate::config::wall_clock(), monotonic: self.started.elapsed() };
+        let (wall, elapsed) = (crate::config::wall_clock(), self.started.elapsed());
         let mut readings = self.lock();
-        readings.real = real;
+        readings.real = Reading { wall, monotonic: readings.before.saturating_add(elapsed) };
         readings.powerless = readings.powerless.saturating_add(POWERLESS_TICK);
     }
 
@@ -229,9 +249,14 @@ impl Clock {
         readings.powerless = readings.powerless.max(until);
     }
 
-    /// How long the task has run, in real time.
-    pub fn elapsed(&self) -> Duration {
-        self.started.elapsed()
+    /// A guest has read this time, perhaps in a process before this one: it is that late at least.
+    pub fn is_past(&self, reading: Reading) {
+        let elapsed = self.started.elapsed();
+        let mut readings = self.lock();
+        if readings.real.monotonic < reading.monotonic {
+            readings.real = reading;
+            readings.before = reading.monotonic.saturating_sub(elapsed);
+        }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Readings> {

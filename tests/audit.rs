@@ -59,7 +59,13 @@ fn a_kept_checkpoint_shows_a_cut_tail_an_older_copy_and_another_history() {
     let name = key.split('+').next().unwrap();
     let other = ok(self::scene().ambit(&["audit", "key"])).stdout;
     let refused = verify(&["--checkpoint", "kept", "--key", other.trim()]);
-    assert_eq!(refused.code, 0, "another log's key says nothing of this one: {refused:?}");
+    assert!(
+        refused.code == 1 && refused.stderr.contains("no key of that name"),
+        "by whose key is not a guess: {refused:?}"
+    );
+    // Stored ones of a name without a given key are verified with the home's own, which is said.
+    let held = ok(verify(&["--key", other.trim()]));
+    assert!(held.stderr.contains("are of names that no given key is of"), "{held:?}");
     let forged = format!("{name}+00000000+{}", key.rsplit('+').next().unwrap());
     assert_eq!(verify(&["--key", &forged]).code, 2);
     scene.write("kept", checkpoint.replacen(&format!("\n{size}\n"), &format!("\n{}\n", size + 9), 1).as_bytes());
@@ -97,6 +103,18 @@ fn a_kept_checkpoint_shows_a_cut_tail_an_older_copy_and_another_history() {
     assert!(ok(scene.ambit(&["audit", "checkpoint"])).stdout.starts_with(name));
     assert_eq!(ok(scene.ambit(&["audit", "key"])).stdout.trim(), key);
     ok(verify(&kept));
+}
+
+#[test]
+fn a_log_whose_name_is_changed_to_and_fro_goes_on() {
+    let scene = scene();
+    for name in ["audit.example.net/one", "audit.example.net/two", "audit.example.net/one"] {
+        scene.write("home/config.toml", format!("[audit]\norigin = \"{name}\"\n").as_bytes());
+        let checkpoint = ok(scene.ambit(&["audit", "checkpoint"])).stdout;
+        assert!(checkpoint.starts_with(&format!("{name}\n")), "{checkpoint}");
+    }
+    ok(scene.ambit(&["audit", "verify"]));
+    assert_eq!(scene.records_of("operator", "audit.key").len(), 3);
 }
 
 #[test]
@@ -203,7 +221,9 @@ fn the_first_format_of_records_is_read() {
         assert_eq!(answer[field], expected[field], "{field}");
     }
     let kinds = ["start", "intent", "outcome", "refusal", "ask", "answer", "end", "operator"];
-    kinds.iter().for_each(|kind| assert!(read("audit-v1.jsonl").contains(&format!("\"kind\":\"{kind}\"")), "{kind}"));
+    for kind in kinds {
+        assert!(read("audit-v1.jsonl").contains(&format!("\"kind\":\"{kind}\"")), "{kind}");
+    }
 }
 
 /// What the script says of these files.

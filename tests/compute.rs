@@ -256,3 +256,9 @@ fn a_guest_that_only_calls_the_host_is_stopped_by_the_clock_as_well() {
     scene.grant("[limits]\neffects = 30\n[agent]\ntools = [\"prober\"]");
     ended(&scene.run(&Value::Null), "exhausted", "effects");
 }
+
+/// A scene whose agent waits twice for a millisecond of the real clock.
+pub(crate) fn waiting_twice() -> Scene {
+    let wait = "(call $block (call $subscribe (i64.const 1000000)))";
+    clock("[agent]\nclock = true", &format!("{wait} {wait} (call $ok (i32.const 6))"))
+}

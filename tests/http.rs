@@ -93,7 +93,16 @@ fn a_granted_request_goes_out_as_the_host_has_built_it() {
     let user_agent = "user-agent";
     assert_eq!(
         names,
-        ["host", "accept-encoding", "connection", "content-type", "x-mine", user_agent, "content-length"]
+        [
+            "host",
+            "accept-encoding",
+            "connection",
+            "content-type",
+            "x-mine",
+            user_agent,
+            "idempotency-key",
+            "content-length"
+        ]
     );
     let [outcome] = &scene.records_of("outcome", "http.request")[..] else { panic!() };
     let detail: Value = serde_json::from_str(outcome["detail"].as_str().unwrap()).unwrap();

@@ -33,6 +33,7 @@ mod gate;
 mod http;
 mod identity;
 mod isolation;
+mod journal;
 mod keys;
 mod labels;
 mod linking;

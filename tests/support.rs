@@ -109,6 +109,10 @@ impl Scene {
         assert_eq!(verdict.code, 0, "{verdict:?}");
         let report = answer.json();
         assert_eq!(answer.code, code_of(report["status"].as_str().unwrap()), "{answer:?}");
+        // Whatever it is, it can be told again, to the same end; unless that came from outside.
+        let told = self.ambit(&["--format", "json", "task", "replay", report["task"].as_str().unwrap()]);
+        let was_stopped = report["status"] == "exhausted";
+        assert!(told.code == 0 && told.json()["ends_early"] == was_stopped, "{told:?}");
         report
     }
 

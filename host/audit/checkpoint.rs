@@ -143,10 +143,9 @@ mod tests {
     use super::super::tree::Prover;
     use super::*;
     use proptest::prelude::*;
-    use zeroize::Zeroizing;
 
     fn key() -> SigningKey {
-        SigningKey::of("audit.example.net/one".parse().unwrap(), Zeroizing::new([5; 32])).unwrap()
+        SigningKey::of("audit.example.net/one".parse().unwrap(), &[5; 32]).unwrap()
     }
 
     fn proof() -> Proof {
@@ -181,7 +180,7 @@ mod tests {
         ] {
             assert!(text.replacen(from, to, 1).parse::<Proof>().is_err(), "{from} {to}");
         }
-        let other = SigningKey::of("audit.example.net/two".parse().unwrap(), Zeroizing::new([5; 32])).unwrap();
+        let other = SigningKey::of("audit.example.net/two".parse().unwrap(), &[5; 32]).unwrap();
         assert!(read.checkpoint.verify(other.verifier()).is_err());
     }
 

@@ -10,7 +10,6 @@ use base64::engine::general_purpose::STANDARD;
 use ring::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
-use zeroize::Zeroizing;
 
 /// The signature type of Ed25519.
 const TYPE: u8 = 1;
@@ -135,18 +134,18 @@ impl FromStr for VerifierKey {
     }
 }
 
-/// What signs. The private half is overwritten when it is dropped.
+/// What signs.
 pub struct SigningKey {
-    seed: Zeroizing<[u8; 32]>,
+    pair: Ed25519KeyPair,
     verifier: VerifierKey,
 }
 
 impl SigningKey {
     /// The key of a seed (RFC 8032, section 5.1.5: the private key).
-    pub fn of(name: KeyName, seed: Zeroizing<[u8; 32]>) -> Option<Self> {
-        let pair = Ed25519KeyPair::from_seed_unchecked(&*seed).ok()?;
+    pub fn of(name: KeyName, seed: &[u8; 32]) -> Option<Self> {
+        let pair = Ed25519KeyPair::from_seed_unchecked(seed).ok()?;
         let public = pair.public_key().as_ref().try_into().ok()?;
-        Some(Self { seed, verifier: VerifierKey::new(name, public) })
+        Some(Self { pair, verifier: VerifierKey::new(name, public) })
     }
 
     /// Its public half.
@@ -155,10 +154,8 @@ impl SigningKey {
     }
 
     /// A note with that text, which ends with a line break.
-    #[expect(clippy::expect_used, reason = "INVARIANT: the seed made a key before")]
     pub fn sign(&self, text: String) -> Note {
-        let pair = Ed25519KeyPair::from_seed_unchecked(&*self.seed).expect("a key");
-        let signature = [self.verifier.id().as_slice(), pair.sign(text.as_bytes()).as_ref()].concat();
+        let signature = [self.verifier.id().as_slice(), self.pair.sign(text.as_bytes()).as_ref()].concat();
         let signatures = vec![Signature { name: self.verifier.name.clone(), bytes: signature }];
         Note { text, signatures }
     }
@@ -270,7 +267,7 @@ mod tests {
     const NOTE: &str = "This is an example message.\n\n— example.com/foo Uw2QOkn8srV1yJGh2VYRlL1Tnagv1YEq6TfXppzi2ONncAlTgK7Ztg1ERYNZXsYjOBH3mFXmRKuwHjG1Yu72IneyaQM=\n";
 
     fn signing(name: &str, seed: u8) -> SigningKey {
-        SigningKey::of(name.parse().unwrap(), Zeroizing::new([seed; 32])).unwrap()
+        SigningKey::of(name.parse().unwrap(), &[seed; 32]).unwrap()
     }
 
     #[test]

@@ -104,7 +104,7 @@ pub fn event(record: &Record) -> Value {
         (event["actor"], event["src_endpoint"]) = (json!({ "app_name": "operator" }), operator);
     }
     if is_request && !name.is_empty() {
-        event["http_request"] = json!({ "url": { "url_string": name } });
+        event["http_request"] = json!({ "url": { "hostname": name } });
     }
     if !is_request {
         event["api"] = json!({ "operation": entry.action, "service": { "name": "ambit" } });

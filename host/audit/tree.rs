@@ -155,13 +155,17 @@ mod tests {
 
     fn frontier(leaves: &[Hash]) -> Frontier {
         let mut frontier = Frontier::default();
-        leaves.iter().for_each(|leaf| frontier.push(*leaf));
+        for leaf in leaves {
+            frontier.push(*leaf);
+        }
         frontier
     }
 
     fn proof(index: usize, leaves: &[Hash]) -> Vec<Hash> {
         let mut prover = Prover::of(index as u64, leaves.len() as u64).unwrap();
-        leaves.iter().for_each(|leaf| prover.push(*leaf));
+        for leaf in leaves {
+            prover.push(*leaf);
+        }
         prover.proof()
     }
 
@@ -240,7 +244,9 @@ mod tests {
             let (first, rest) = leaves.split_at(before);
             let stored = frontier(first).to_bytes();
             let mut tree = Frontier::from_bytes(before as u64, &stored).unwrap();
-            rest.iter().for_each(|leaf| tree.push(*leaf));
+            for leaf in rest {
+                tree.push(*leaf);
+            }
             prop_assert_eq!(tree.root(), naive(&leaves));
             prop_assert_eq!(tree.size(), (before + more) as u64);
             prop_assert_eq!(Frontier::from_bytes(before as u64 * 2 + 1, &stored), None);

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use wasmtime::component::{Linker, Resource as Handle};
 use wasmtime_wasi::async_trait;
 use wasmtime_wasi::p2::bindings::clocks::wall_clock::{self, Datetime};
@@ -37,9 +37,17 @@ use bindings::wasi::clocks::monotonic_clock;
 /// See the module.
 pub struct Clock;
 
-/// What a store holds: which of the task's clocks it reads.
+/// What a store holds.
 #[derive(Debug)]
-pub enum Source {
+pub struct Watch {
+    source: Source,
+    /// What it read last.
+    seen: Option<Reading>,
+}
+
+/// Which of the task's clocks a store reads.
+#[derive(Clone, Copy, Debug)]
+enum Source {
     /// The real one.
     Real,
     /// The one that says nothing of the world.
@@ -80,7 +88,7 @@ impl Capability for Clock {
     const POWERLESS: bool = true;
     type Grant = Granted;
     type Request = Request;
-    type State = Source;
+    type State = Watch;
 
     fn given(_grant: &Granted) -> Vec<String> {
         vec!["time and waiting".to_owned()]
@@ -102,12 +110,12 @@ impl Capability for Clock {
         Target::of(&Sleep { milliseconds: 0 }, grant)?.named(resource)
     }
 
-    fn powerless(_setting: &Setting<'_>) -> Option<Source> {
-        Some(Source::Powerless)
+    fn powerless(_setting: &Setting<'_>) -> Option<Watch> {
+        Some(Watch { source: Source::Powerless, seen: Some(Reading::POWERLESS) })
     }
 
-    async fn open(_guard: Guard<'_, Granted>, _setting: &Setting<'_>) -> Result<Source, OpenError> {
-        Ok(Source::Real)
+    async fn open(_guard: Guard<'_, Granted>, _setting: &Setting<'_>) -> Result<Watch, OpenError> {
+        Ok(Watch { source: Source::Real, seen: None })
     }
 
     fn link(linker: &mut Linker<TaskState>) -> wasmtime::Result<()> {
@@ -120,35 +128,46 @@ impl Capability for Clock {
 const RESOLUTION: u64 = 1_000_000;
 
 impl Scope<'_, Clock> {
-    fn reading(&self) -> Reading {
+    /// The time, which is recorded where it is not what the store has seen before.
+    fn reading(&mut self) -> wasmtime::Result<Reading> {
         let clock = self.guard.clock();
-        match self.host {
+        let now = match self.host.source {
             Source::Real => clock.real(),
             Source::Powerless => clock.powerless(),
+        };
+        let seen = self.host.seen;
+        let told = self.guard.exception("clock.now", || now, |now| Some(*now) == seen, || seen.unwrap_or(now));
+        let reading = told.map_err(wasmtime::Error::new)?;
+        match self.host.source {
+            Source::Real => clock.is_past(reading),
+            Source::Powerless => clock.pass_powerless(reading.monotonic),
         }
+        self.host.seen = Some(reading);
+        Ok(reading)
     }
 
-    fn nanoseconds(&self) -> u64 {
-        let now = u64::try_from(self.reading().monotonic.as_nanos()).unwrap_or(u64::MAX);
-        now - now % RESOLUTION
+    fn nanoseconds(&mut self) -> wasmtime::Result<u64> {
+        let now = u64::try_from(self.reading()?.monotonic.as_nanos()).unwrap_or(u64::MAX);
+        Ok(now - now % RESOLUTION)
     }
 
     async fn wait(&mut self, nanoseconds: u64) -> wasmtime::Result<Handle<DynPollable>> {
         let wait = Duration::from_nanos(nanoseconds);
         let clock = Arc::clone(self.guard.clock());
-        let timer = match self.host {
+        let timer = match self.host.source {
             Source::Powerless => {
                 let until = clock.powerless().monotonic.saturating_add(wait);
                 Timer { clock, until: Until::Powerless(until), over: false }
             }
             Source::Real => {
                 let milliseconds = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-                let sleep = self.guard.run(Sleep { milliseconds }, async |permit| {
+                let sleep = self.guard.answer(Sleep { milliseconds }, async |permit| {
                     permit.redeem();
-                    let until = tokio::time::Instant::now().checked_add(wait);
-                    Ok::<_, Trap>(Timer { clock, until: Until::Real(until), over: false })
+                    Ok::<_, Trap>(())
                 });
-                sleep.await.map_err(|Trap(denied)| wasmtime::Error::new(denied))?
+                sleep.await.map_err(|Trap(denied)| wasmtime::Error::new(denied))?;
+                let until = tokio::time::Instant::now().checked_add(wait);
+                Timer { clock, until: Until::Real(until), over: false }
             }
         };
         let timer = self.table.push(timer)?;
@@ -157,6 +176,7 @@ impl Scope<'_, Clock> {
 }
 
 /// A refused wait ends the guest: the interface has no place for an error.
+#[derive(Serialize, Deserialize)]
 struct Trap(Denied);
 
 impl From<Denied> for Trap {
@@ -201,7 +221,7 @@ impl Pollable for Timer {
 
 impl monotonic_clock::Host for Scope<'_, Clock> {
     fn now(&mut self) -> wasmtime::Result<u64> {
-        Ok(self.nanoseconds())
+        self.nanoseconds()
     }
 
     fn resolution(&mut self) -> wasmtime::Result<u64> {
@@ -209,7 +229,7 @@ impl monotonic_clock::Host for Scope<'_, Clock> {
     }
 
     async fn subscribe_instant(&mut self, when: u64) -> wasmtime::Result<Handle<DynPollable>> {
-        let now = self.nanoseconds();
+        let now = self.nanoseconds()?;
         self.wait(when.saturating_sub(now)).await
     }
 
@@ -220,7 +240,7 @@ impl monotonic_clock::Host for Scope<'_, Clock> {
 
 impl wall_clock::Host for Scope<'_, Clock> {
     fn now(&mut self) -> wasmtime::Result<Datetime> {
-        let wall = self.reading().wall;
+        let wall = self.reading()?.wall;
         let nanoseconds = wall.subsec_nanos();
         Ok(Datetime { seconds: wall.as_secs(), nanoseconds: nanoseconds - nanoseconds % 1_000_000 })
     }

@@ -137,7 +137,7 @@ impl Capability for Env {
         names.sort();
         names.dedup();
         for name in names {
-            let read = guard.run(Read { name: name.clone() }, async |permit| {
+            let read = guard.answer(Read { name: name.clone() }, async |permit| {
                 let value = match grant.set.get(name) {
                     Some(value) => Some(value.clone()),
                     None => setting.ports.variables.value(permit),
@@ -147,7 +147,7 @@ impl Capability for Env {
             opened.variables.extend(read.await?);
         }
         if !grant.arguments.is_empty() {
-            let read = guard.run(Read { name: ARGUMENTS.to_owned() }, async |permit| {
+            let read = guard.answer(Read { name: ARGUMENTS.to_owned() }, async |permit| {
                 permit.redeem();
                 Ok::<_, OpenError>(grant.arguments.clone())
             });

@@ -9,6 +9,7 @@
 //! | `path` | what a guest may call a file |
 //! | `descriptor` | what a guest holds, and reads |
 //! | `change` | what it changes, with a permit |
+//! | `answers` | what is recorded of that, and given again |
 //! | `streams` | bytes that flow |
 //! | `quota` | how much a mount holds |
 //! | `failure` | what the guest is told |
@@ -21,6 +22,7 @@
 //! What leads out of a mount, and what is neither a file nor a folder, is answered with `access` and recorded as a refusal
 //! of `filesystem.mount`: the guest reached for something that no mount gives it.
 
+mod answers;
 mod change;
 mod descriptor;
 mod failure;
@@ -91,12 +93,12 @@ mod bindings {
             "wasi:filesystem/types.[method]descriptor.metadata-hash-at": async | trappable,
             default: trappable,
         },
+        additional_derives: [serde::Serialize, serde::Deserialize],
         trappable_error_type: {
             "wasi:filesystem/types.error-code" => crate::capability::filesystem::Failed,
         },
         with: {
             "wasi:io": wasmtime_wasi::p2::bindings::io,
-            "wasi:clocks": wasmtime_wasi::p2::bindings::clocks,
             "wasi:filesystem/types.descriptor": crate::capability::filesystem::Descriptor,
             "wasi:filesystem/types.directory-entry-stream": crate::capability::filesystem::Listing,
         },
@@ -206,6 +208,10 @@ impl<T: std::fmt::Debug + Serialize + Send + Sync> Effect for Write<T> {
         self.source.resource()
     }
 
+    fn lasts(&self) -> Option<&'static str> {
+        (self.source.ground == Ground::Folder).then_some("it changed something in a folder that is not its own")
+    }
+
     fn context(&self) -> Vec<(&'static str, Attribute)> {
         let operation = Attribute::String(self.operation.to_owned());
         vec![("operation", operation), ("path", Attribute::String(self.path.clone()))]
@@ -272,6 +278,12 @@ impl Capability for Filesystem {
         grant.lines()
     }
 
+    fn lasting(grant: &Grant) -> Vec<String> {
+        let writable =
+            grant.mounts.iter().filter(|mount| mount.ground == Ground::Folder && mount.access() == Access::Write);
+        writable.map(|mount| mount.guest.to_string()).collect()
+    }
+
     fn asked(request: &Request) -> Vec<String> {
         request.lines()
     }
@@ -325,7 +337,7 @@ pub(crate) async fn mount_all(
     let mut all = Vec::new();
     for granted in &grant.mounts {
         let source = Source::of(granted);
-        let mounted = guard.run(Mount(source.clone()), async |permit| {
+        let mounted = guard.renew(Mount(source.clone()), async |permit| {
             let unavailable = |error: io::Error| OpenError::Unavailable {
                 what: match source.ground {
                     Ground::Folder => {

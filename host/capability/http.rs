@@ -23,6 +23,7 @@ mod headers;
 mod interface;
 mod outflow;
 mod pattern;
+mod retold;
 pub mod target;
 pub mod traffic;
 
@@ -249,6 +250,8 @@ pub struct Outgoing {
     pub connect: Duration,
     /// What the host attaches.
     pub credential: Option<Attached>,
+    /// What tells it from all other requests, and is the same when it is repeated.
+    pub idempotency_key: String,
 }
 
 /// A response whose head is here.
@@ -363,29 +366,8 @@ impl Failure for Failed {
 }
 
 impl From<Failed> for Error {
-    /// What the guest hears: why, as far as its interface has words for it, and no more.
     fn from(failed: Failed) -> Self {
-        match failed {
-            Failed::Denied(_)
-            | Failed::Spent(_)
-            | Failed::Gained
-            | Failed::Changed
-            | Failed::Credential(_)
-            | Failed::Lent(_) => Self::HttpRequestDenied,
-            Failed::Target => Self::HttpRequestUriInvalid,
-            Failed::Prohibited(_) => Self::DestinationIpProhibited,
-            Failed::Unwanted | Failed::Unfinished => Self::ConnectionTerminated,
-            Failed::Name(_) => Self::DnsError { rcode: None, info_code: None },
-            Failed::Connect(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => Self::ConnectionRefused,
-            Failed::Connect(_) => Self::DestinationUnavailable,
-            Failed::ConnectTimeout => Self::ConnectionTimeout,
-            Failed::Tls(_) => Self::TlsProtocolError,
-            Failed::Protocol(_) => Self::HttpProtocolError,
-            Failed::Timeout => Self::HttpResponseTimeout,
-            Failed::RequestTooLong { longest } => Self::HttpRequestBodySize(Some(longest)),
-            Failed::ResponseTooLong { longest } => Self::HttpResponseBodySize(Some(longest)),
-            Failed::Encoding(_) => Self::HttpResponseContentCoding(None),
-        }
+        retold::Fault::from(&failed).into()
     }
 }
 

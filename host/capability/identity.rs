@@ -16,12 +16,13 @@ use super::http::Ticket;
 use super::secrets::Answer;
 use super::tools::{shown, types};
 use super::{Capability, Lens, OpenError, Scope, Setting, Target, TaskState};
-use crate::gate::{Denied, Durability, Effect, Failure, Guard, Permit};
+use crate::gate::{Confided, Denied, Durability, Effect, Failure, Guard, Notes, Permit};
 use crate::identity::{LONGEST, Subject};
 use crate::label::Labels;
 use crate::manifest::{HumanDuration, reject};
 use crate::policy::schema::Action;
 use crate::policy::{Attribute, Resource};
+use crate::secret::Secret;
 
 mod bindings {
     //! `ambit:agent/identity`.
@@ -138,6 +139,7 @@ impl fmt::Debug for Opened {
 }
 
 /// Why there is no token.
+#[derive(Serialize, Deserialize)]
 enum Untold {
     Denied(Denied),
     Unminted,
@@ -211,18 +213,26 @@ impl identity::Host for Scope<'_, Identity> {
         let granted = granted.map(|entry| entry.lifetime.duration().as_secs()).unwrap_or_default();
         let seconds = lifetime_seconds.map_or(granted, u64::from);
         let name = format!("token for {audience}");
-        let run = guard.run(Token { audience, seconds, subject: Some(guard.subject()) }, async |permit| {
-            let notes = permit.notes();
-            let unminted = |why: String| {
-                notes.put("error", crate::audit::escaped(&why));
-                Untold::Unminted
-            };
-            let lent = minter.token(permit).await.map_err(|unlent| unminted(unlent.to_string()))?;
-            guard.leaks().watch(&name, &lent.value).map_err(|error| unminted(error.to_string()))?;
+        let told = std::sync::OnceLock::new();
+        let unminted = |why: String| {
+            told.get().into_iter().for_each(|notes: &Notes| notes.put("error", crate::audit::escaped(&why)));
+            Untold::Unminted
+        };
+        let mint = async |permit: Permit<Token>| {
+            told.get_or_init(|| permit.notes());
+            let lent = minter.token(permit).await.map_err(|why| unminted(why.to_string()))?;
+            let until = Some(crate::config::wall_clock() + Duration::from_secs(seconds));
+            Ok(Confided { value: lent.value.expose().to_vec(), version: None, until })
+        };
+        let take = |confided: Result<Confided, Untold>| {
+            let value = Secret::new(confided?.value.into()).map_err(|why| unminted(why.to_string()))?;
+            guard.leaks().watch(&name, &value).map_err(|why| unminted(why.to_string()))?;
             // It was made to be passed on by this store, and by no other.
             guard.actor().show(&name);
-            String::from_utf8(lent.value.expose().to_vec()).map_err(|_| unminted("it is no text".to_owned()))
-        });
+            String::from_utf8(value.expose().to_vec()).map_err(|_| unminted("it is no text".to_owned()))
+        };
+        let token = Token { audience, seconds, subject: Some(guard.subject()) };
+        let run = guard.answer_sealed(token, mint, |_| true, take);
         match run.await {
             Ok(token) => Ok(Ok(token)),
             Err(Untold::Denied(Denied::Refused(refusal))) => Ok(Err(shown(refusal))),

@@ -9,7 +9,7 @@ use wasmtime::component::Linker;
 
 use super::tools::{shown, types};
 use super::{Capability, Lens, OpenError, Scope, Setting, Target, TaskState};
-use crate::gate::{Denied, Durability, Effect, Failure, Guard};
+use crate::gate::{Denied, Durability, Effect, Failure, Guard, Refusal};
 use crate::label::Labels;
 use crate::policy::Resource;
 use crate::policy::schema::Action;
@@ -91,7 +91,11 @@ impl From<Denied> for Kept {
     }
 }
 
-impl Failure for Kept {}
+impl Failure for Kept {
+    fn refusal(&self) -> Option<Refusal> {
+        self.0.refusal()
+    }
+}
 
 impl Capability for Label {
     const NAME: &'static str = "label";
@@ -136,12 +140,14 @@ impl Capability for Label {
 impl labels::Host for Scope<'_, Label> {
     async fn list(&mut self) -> wasmtime::Result<Vec<String>> {
         self.guard.in_time().map_err(wasmtime::Error::new)?;
-        Ok(self.guard.actor().labels.now().iter().map(ToString::to_string).collect())
+        // What the task was answered meanwhile can have brought some.
+        let carried = || self.guard.actor().labels.now().iter().map(ToString::to_string).collect();
+        self.guard.recall("label.list", &[], carried).map_err(wasmtime::Error::new)
     }
 
     async fn remove(&mut self, label: String) -> wasmtime::Result<Result<(), types::Refusal>> {
         let guard = &self.guard;
-        let removed = guard.run(Remove::of(label), async |permit| {
+        let removed = guard.renew(Remove::of(label), async |permit| {
             if let Some(label) = permit.redeem().label {
                 guard.actor().labels.remove(&label);
             }

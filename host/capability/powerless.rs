@@ -4,9 +4,11 @@
 //! Language runtimes import these whether they use them or not (Python's imports all of `wasi:sockets`). Sockets are
 //! refused where they would be made, so no system call is reached and nothing is looked up.
 
-use wasmtime::component::{HasData, Linker, Resource, ResourceTable};
+mod io;
+
+use wasmtime::component::{HasData, Linker, Resource};
 use wasmtime_wasi::cli::WasiCliView as _;
-use wasmtime_wasi::p2::bindings::{cli, io, sockets};
+use wasmtime_wasi::p2::bindings::{cli, sockets};
 use wasmtime_wasi::p2::{SocketError, SocketResult, TcpSocket, UdpSocket};
 use wasmtime_wasi::sockets::WasiSocketsView as _;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
@@ -48,13 +50,6 @@ impl WasiView for TaskState {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         WasiCtxView { ctx: &mut self.powerless.0, table: &mut self.table }
     }
-}
-
-/// The table of handles, on which streams and polling work.
-struct Table;
-
-impl HasData for Table {
-    type Data<'a> = &'a mut ResourceTable;
 }
 
 /// Makes no sockets and looks up no names.
@@ -103,9 +98,7 @@ pub(crate) fn link(linker: &mut Linker<TaskState>) -> wasmtime::Result<()> {
 
     // Types alone: there is nothing in it to call.
     linker.instance("ambit:agent/types@0.1.0")?;
-    io::error::add_to_linker::<_, Table>(linker, |state| &mut state.cross().table)?;
-    io::poll::add_to_linker::<_, Table>(linker, |state| &mut state.cross().table)?;
-    io::streams::add_to_linker::<_, Table>(linker, |state| &mut state.cross().table)?;
+    io::link(linker)?;
     cli::exit::add_to_linker::<_, WasiCli>(linker, |state| state.cross().cli())?;
     cli::stdin::add_to_linker::<_, WasiCli>(linker, |state| state.cross().cli())?;
     cli::terminal_input::add_to_linker::<_, WasiCli>(linker, |state| state.cross().cli())?;

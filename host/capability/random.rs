@@ -79,11 +79,11 @@ impl Capability for Random {
 
     async fn open(guard: Guard<'_, Granted>, setting: &Setting<'_>) -> Result<ChaCha20Rng, OpenError> {
         let seed = setting.seeds.granted.derive(&setting.actor.task, "random");
-        let open = guard.run(Seed, async |permit| {
+        let open = guard.answer(Seed, async |permit| {
             permit.redeem();
-            Ok::<_, OpenError>(ChaCha20Rng::from_seed(seed.bytes()))
+            Ok::<_, OpenError>(())
         });
-        open.await
+        open.await.map(|()| ChaCha20Rng::from_seed(seed.bytes()))
     }
 
     fn link(linker: &mut Linker<TaskState>) -> wasmtime::Result<()> {

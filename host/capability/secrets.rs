@@ -21,7 +21,7 @@ use wasmtime::component::Linker;
 use super::http::Lease;
 use super::tools::{shown, types};
 use super::{Capability, Lens, OpenError, Scope, Setting, Target, TaskState};
-use crate::gate::{Denied, Durability, Effect, Failure, Guard, Permit};
+use crate::gate::{Confided, Denied, Durability, Effect, Failure, Guard, Notes, Permit};
 use crate::label::Labels;
 use crate::policy::Resource;
 use crate::policy::schema::Action;
@@ -136,6 +136,7 @@ pub trait Broker: Send + Sync {
 pub struct Opened(Arc<dyn Broker>);
 
 /// Why a secret is not revealed.
+#[derive(Serialize, Deserialize)]
 enum Kept {
     Denied(Denied),
     Unlent,
@@ -197,18 +198,30 @@ impl secrets::Host for Scope<'_, Secrets> {
     async fn reveal(&mut self, name: String) -> wasmtime::Result<Result<Vec<u8>, types::Refusal>> {
         let Scope { guard, host: Opened(broker), .. } = self;
         let labels = guard.grant().and_then(|grant| grant.entry(&name)).map(|entry| entry.labels.clone());
-        let run = guard.run(Reveal { name: name.clone() }, async |permit| {
-            let notes = permit.notes();
-            let unlent = |unlent: Unlent| {
-                notes.put("error", crate::audit::escaped(&unlent.to_string()));
-                Kept::Unlent
-            };
-            let lent = broker.reveal(permit).await.map_err(unlent)?;
-            guard.leaks().watch(&name, &lent.value).map_err(|error| unlent(Unlent(error.to_string())))?;
+        let told = std::sync::OnceLock::new();
+        let unlent = |why: String| {
+            told.get().into_iter().for_each(|notes: &Notes| notes.put("error", crate::audit::escaped(&why)));
+            Kept::Unlent
+        };
+        let reveal = async |permit: Permit<Reveal>| {
+            told.get_or_init(|| permit.notes());
+            let lent = broker.reveal(permit).await.map_err(|why| unlent(why.to_string()))?;
+            let value = lent.value.expose().to_vec();
+            let until = lent.lasts.map(|lasts| crate::config::wall_clock() + lasts);
+            Ok(Confided { value, version: lent.version, until })
+        };
+        let holds = |confided: &Confided| {
+            let secret = name.parse::<SecretName>().ok().and_then(|secret| broker.version(&secret).ok());
+            secret.is_some_and(|version| version == confided.version)
+        };
+        let take = |confided: Result<Confided, Kept>| {
+            let value = Secret::new(confided?.value.into()).map_err(|why| unlent(why.to_string()))?;
+            guard.leaks().watch(&name, &value).map_err(|why| unlent(why.to_string()))?;
             guard.gain(&labels.unwrap_or_default());
             guard.actor().show(&name);
-            Ok(lent.value.expose().to_vec())
-        });
+            Ok(value.expose().to_vec())
+        };
+        let run = guard.answer_sealed(Reveal { name: name.clone() }, reveal, holds, take);
         match run.await {
             Ok(value) => Ok(Ok(value)),
             Err(Kept::Denied(Denied::Refused(refusal))) => Ok(Err(shown(refusal))),

@@ -132,6 +132,7 @@ pub struct Write {
     /// What the namespace may hold afterwards, in bytes.
     pub quota: u64,
     /// What the writer carries: the value keeps it.
+    #[serde(skip)]
     pub labels: Labels,
     /// Which.
     pub key: String,
@@ -232,7 +233,7 @@ impl Effect for Write {
 pub type Answer<T> = Pin<Box<dyn Future<Output = Result<T, StateError>> + Send>>;
 
 /// What was found, and the labels of whoever wrote it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Labelled<T> {
     /// What was found.
     pub value: T,
@@ -251,7 +252,7 @@ pub trait Store: Send + Sync {
 }
 
 /// Why a value was not read or changed.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Serialize, Deserialize, thiserror::Error)]
 pub enum StateError {
     /// The gate did not let it.
     #[error(transparent)]
@@ -283,9 +284,11 @@ pub enum StateError {
     },
     /// The handle is no bucket.
     #[error(transparent)]
+    #[serde(skip)]
     Handle(#[from] wasmtime::component::ResourceTableError),
     /// The database failed. What it said is for the operator.
     #[error("the store is not available")]
+    #[serde(skip)]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
@@ -364,12 +367,12 @@ impl Scope<'_, State> {
         let Opened { store, namespace, .. } = &*self.host;
         let read = Read { namespace: namespace.clone(), what: Query::Value(checked(key)?) };
         let guard = &self.guard;
-        let value = guard.run(read, async |permit| {
+        let read = guard.answer(read, async |permit| {
             let notes = permit.notes();
             let value = taken(guard, store.value(permit).await?);
             Ok::<_, StateError>(value.map(|value| guard.shown(value, &notes)))
         });
-        value.await
+        read.await
     }
 
     async fn change(&mut self, bucket: &Handle<Bucket>, key: String, change: Change) -> Result<u64, StateError> {
@@ -380,18 +383,17 @@ impl Scope<'_, State> {
         // A number that grew says what it was before.
         let reads = matches!(change, Change::Increment(_));
         let write = Write { namespace, quota, labels, key: checked(key)?, change };
-        guard
-            .run(write, async |permit| match store.change(permit).await {
-                Ok(changed) if reads => Ok(taken(guard, changed)),
-                Ok(changed) => Ok(changed.value),
-                Err(error) => {
-                    if let Some(labels) = error.labels() {
-                        taken(guard, Labelled { value: (), labels: labels.clone() });
-                    }
-                    Err(error)
+        let taken = |changed: Result<Labelled<u64>, StateError>| match changed {
+            Ok(changed) if reads => Ok(taken(guard, changed)),
+            Ok(changed) => Ok(changed.value),
+            Err(error) => {
+                if let Some(labels) = error.labels() {
+                    taken(guard, Labelled { value: (), labels: labels.clone() });
                 }
-            })
-            .await
+                Err(error)
+            }
+        };
+        guard.answer_shared(write, async |permit| store.change(permit).await, taken).await
     }
 }
 
@@ -456,7 +458,8 @@ impl store::HostBucket for Scope<'_, State> {
         let from = cursor.unwrap_or(0);
         let read = Read { namespace: namespace.clone(), what: Query::Keys(from) };
         let guard = &self.guard;
-        let keys = guard.run(read, async |permit| Ok::<_, StateError>(taken(guard, store.keys(permit).await?))).await?;
+        let answer = guard.answer(read, async |permit| Ok::<_, StateError>(taken(guard, store.keys(permit).await?)));
+        let keys = answer.await?;
         let more = keys.len() as u64 == PAGE;
         Ok(store::KeyResponse { keys, cursor: more.then(|| from.saturating_add(PAGE)) })
     }

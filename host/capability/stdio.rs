@@ -165,17 +165,18 @@ impl Capability for Stdio {
     }
 
     async fn open(guard: Guard<'_, Granted>, setting: &Setting<'_>) -> Result<Output, OpenError> {
-        let open = guard.run(Open, async |permit| {
+        let open = guard.answer(Open, async |permit| {
             permit.redeem();
-            Ok::<_, OpenError>(Output(Some(Sink {
-                log: Arc::clone(&setting.ports.log),
-                gate: Arc::clone(setting.gate),
-                actor: Arc::clone(guard.actor()),
-                accepts: guard.grant().map(|grant| grant.accepts.clone()).unwrap_or_default(),
-                withheld: Arc::default(),
-            })))
+            Ok::<_, OpenError>(())
         });
-        open.await
+        open.await?;
+        Ok(Output(Some(Sink {
+            log: Arc::clone(&setting.ports.log),
+            gate: Arc::clone(setting.gate),
+            actor: Arc::clone(guard.actor()),
+            accepts: guard.grant().map(|grant| grant.accepts.clone()).unwrap_or_default(),
+            withheld: Arc::default(),
+        })))
     }
 
     fn link(linker: &mut Linker<TaskState>) -> wasmtime::Result<()> {

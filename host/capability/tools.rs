@@ -23,14 +23,15 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
-use wasmtime::StoreContextMut;
-use wasmtime::component::{Linker, Val};
+use wasmtime::component::{Linker, Type, Val};
+use wasmtime::{AsContextMut as _, StoreContextMut};
 
 use super::{Capability, Guarded, Names, OpenError, Setting, Target, TaskState};
 use crate::budget::Cost;
-use crate::gate::{Actor, Code, Denied, Durability, Effect, Failure, Guard, Outcome, Permit};
+use crate::gate::{Actor, Code, Denied, Durability, Effect, Failure, Guard, Inner, Outcome, Permit};
 use crate::policy::schema::Action;
 use crate::policy::{Attribute, Resource};
+use crate::recorder::Unrecalled;
 use crate::task::TaskId;
 use crate::tool::value::texts;
 use crate::tool::{self, Function};
@@ -147,7 +148,7 @@ impl Effect for Call {
 pub type Answer = Option<Val>;
 
 /// Why a call gave nothing.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, Serialize, Deserialize, thiserror::Error)]
 pub enum CallError {
     /// The gate refused the call, or something that the call cannot go on without; or the task is at its end.
     #[error(transparent)]
@@ -188,6 +189,12 @@ pub trait Fuel: Send {
 
 /// The caller's own fuel, while the caller waits.
 struct Lent<'a>(StoreContextMut<'a, TaskState>);
+
+impl Lent<'_> {
+    fn left(&self) -> u64 {
+        self.0.get_fuel().unwrap_or(0)
+    }
+}
 
 impl Fuel for Lent<'_> {
     fn take(&mut self) -> u64 {
@@ -324,17 +331,74 @@ impl Line {
         }
         let number = self.calls.fetch_add(1, Ordering::Relaxed).saturating_add(1);
         let task = guard.actor().task.child(number);
-        let mut fuel = Lent(store);
-        let run = guard.run(call, async |permit| {
-            let notes = permit.notes();
-            let answer = self.spawn.call(permit, task, guard.actor(), &mut fuel).await?;
-            guard.free_of_loans(answer.iter().flat_map(texts)).map_err(|why| {
-                notes.put("why", why);
-                CallError::Withheld
-            })?;
-            Ok(answer)
-        });
-        run.await
+        let path = task.path();
+        let functions = self.spawn.functions(&call.tool);
+        let result = functions.iter().find(|known| known.name() == call.function).and_then(|known| known.result());
+        guard.enter(call, &path, Entered { line: self, guard, task, result, store, fuel: 0 }).await
+    }
+}
+
+/// A call that was allowed.
+struct Entered<'a> {
+    line: &'a Line,
+    guard: Guard<'a, Grant>,
+    task: TaskId,
+    /// The type of the result.
+    result: Option<&'a Type>,
+    /// The caller's.
+    store: StoreContextMut<'a, TaskState>,
+    /// What it consumed.
+    fuel: u64,
+}
+
+/// What is recorded of a call that is over.
+#[derive(Serialize, Deserialize)]
+struct Told {
+    /// The result, as JSON.
+    answer: Result<Option<String>, CallError>,
+    fuel: u64,
+}
+
+impl Inner<Call> for Entered<'_> {
+    type Answer = Answer;
+    type Failure = CallError;
+    type Told = Told;
+
+    async fn execute(&mut self, permit: Permit<Call>) -> Result<Answer, CallError> {
+        let (notes, caller) = (permit.notes(), self.guard.actor());
+        let mut fuel = Lent(self.store.as_context_mut());
+        let before = fuel.left();
+        let answer = self.line.spawn.call(permit, self.task.clone(), caller, &mut fuel).await;
+        self.fuel = before.saturating_sub(fuel.left());
+        let answer = answer?;
+        self.guard.free_of_loans(answer.iter().flat_map(texts)).map_err(|why| {
+            notes.put("why", why);
+            CallError::Withheld
+        })?;
+        Ok(answer)
+    }
+
+    fn told(&self, result: &Result<Answer, CallError>) -> Told {
+        let told = |answer: &Answer| -> Option<String> {
+            let (value, ty) = answer.as_ref().zip(self.result)?;
+            // What has no JSON is no result of a tool: its caller has heard of that.
+            tool::value::to_json(value, ty).ok().map(|value| value.to_string())
+        };
+        // What a tool said when it broke down is for the record alone, and there it is covered.
+        let failed = |error: &CallError| match error {
+            CallError::Trapped { kind, .. } => CallError::Trapped { kind: kind.clone(), detail: String::new() },
+            error => error.clone(),
+        };
+        Told { answer: result.as_ref().map(told).map_err(failed), fuel: self.fuel }
+    }
+
+    fn again(&mut self, Told { answer, fuel }: Told) -> Result<Answer, CallError> {
+        let mut own = Lent(self.store.as_context_mut());
+        let left = own.take().saturating_sub(fuel);
+        own.give_back(left);
+        let Some((text, ty)) = answer?.zip(self.result) else { return Ok(None) };
+        let value = tool::json::parse(&text).ok().and_then(|value| tool::value::from_json(ty, &value).ok());
+        value.map(Some).ok_or_else(|| Denied::from(Unrecalled::Ended).into())
     }
 }
 

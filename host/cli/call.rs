@@ -3,10 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use super::recipe::{Recipe, What};
 use super::{Context, Failure, Mistake, run};
+use crate::approval::Mode;
 use crate::bundle::{ComponentSource, open_folder};
 use crate::capability;
-use crate::front::{self, Job, Work};
+use crate::front::{self, Host, Job, Work};
 use crate::grant::Manifest;
 use crate::manifest::ManifestError;
 use crate::policy::Policy;
@@ -41,8 +43,25 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn call(context: &Context, arguments: Arguments) -> Result<ExitCode, Failure> {
-    let tool = component(&arguments.component)?;
-    let place = arguments.grant.as_deref().map(split).transpose()?;
+    let host = context.host()?;
+    let (user, approvals) = arguments.people.settle()?;
+    let Arguments { component, function, arguments: given, grant, seed, keep, .. } = arguments;
+    let recipe =
+        Recipe { what: What::Function { component, function, arguments: given, grant }, user, keep: keep.keep };
+    let job = recipe.job(&host, approvals.mode(), seed.map(|seed| Seed::of(&[seed.as_bytes()])))?;
+    run::carry_out(context, &host, approvals, async |audience, stopped| Ok(host.run(job, audience, stopped).await?))
+}
+
+/// What a call of one function stands on, for nobody, with nobody to be asked.
+pub(super) fn job(
+    host: &Host,
+    file: &Path,
+    grant: Option<&Path>,
+    function: String,
+    arguments: String,
+) -> Result<Job, Failure> {
+    let tool = component(file)?;
+    let place = grant.map(split).transpose()?;
     let ((manifest, policy), name) = match place {
         Some((folder, file)) => (granted(folder, file)?, tool.name.to_string()),
         None => (nothing_granted()?, "call".to_owned()),
@@ -56,23 +75,21 @@ pub(super) fn call(context: &Context, arguments: Arguments) -> Result<ExitCode, 
     if grant.digest.is_some() {
         manifest.check_pin(&tool)?;
     }
-    let host = context.host()?;
-    let (user, approvals) = arguments.people.settle(&host)?;
     let effective = Effective { sections: grant.sections.clone(), labels: grant.labels.clone() };
-    let job = Job {
+    Ok(Job {
         plan: Plan::of_tool(host.engine(), &tool, effective, front::alone(&tool)),
         folders: place.iter().map(|(folder, _)| (*folder).to_owned()).collect(),
         limits: manifest.limits.clone(),
         output: manifest.output.clone(),
         policy: (if policy.is_built_in() { "built-in" } else { "rules" }, policy.digest()),
         rules: InForce::new(manifest.digest, policy, place.map(again)),
-        user,
-        approvals: approvals.mode(),
-        seed: arguments.seed.map(|seed| Seed::of(&[seed.as_bytes()])),
-        keep: arguments.keep.open()?,
-        work: Work::Function { tool: Box::new(tool), function: arguments.function, arguments: arguments.arguments },
-    };
-    run::carry_out(context, &host, job, approvals)
+        user: None,
+        approvals: Mode::Deny,
+        seed: None,
+        keep: None,
+        recipe: serde_json::Value::Null,
+        work: Work::Function { tool: Box::new(tool), function, arguments },
+    })
 }
 
 fn known(manifest: &Manifest) -> String {

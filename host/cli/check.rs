@@ -1,6 +1,6 @@
 //! `ambit check`: what a bundle requests beside what it is granted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -36,6 +36,8 @@ struct Findings {
     powers: Vec<Power>,
     pins: Vec<Pin>,
     /// The labels that a task's result may carry.
+    /// Places that are written to for good.
+    lasting: BTreeSet<String>,
     output: Labels,
     refused: Option<Refused>,
 }
@@ -89,6 +91,7 @@ pub(super) fn check(context: &Context, arguments: &Arguments) -> Result<ExitCode
         powers: bundle.components().flat_map(|component| powers(component, manifest)).collect(),
         pins: bundle.components().map(|component| standing_of_pin(component, manifest)).collect(),
         output: manifest.output.clone(),
+        lasting: bundle.components().flat_map(|component| lasting(component, manifest)).collect(),
         refused,
     };
     let told = if context.format == Format::Json { output::json(&findings) } else { show(&findings) };
@@ -99,6 +102,12 @@ fn powers(component: &ComponentSource, manifest: &Manifest) -> Vec<Power> {
     let none = Sections::default();
     let granted = manifest.component(&component.name).map_or(&none, |grant| &grant.sections);
     REGISTRY.iter().flat_map(|row| compared(*row, component, granted)).collect()
+}
+
+/// What a component can change that stays, and is not its task's own.
+fn lasting(component: &ComponentSource, manifest: &Manifest) -> BTreeSet<String> {
+    let granted = manifest.component(&component.name).map(|grant| &grant.sections);
+    granted.into_iter().flat_map(|granted| REGISTRY.iter().flat_map(move |row| row.lasting(granted))).collect()
 }
 
 /// One capability's powers, requested and granted.
@@ -174,6 +183,9 @@ fn show(findings: &Findings) -> Result<(), Failure> {
     }
     if !findings.output.is_empty() {
         writeln!(out, "\nthe result may carry {}", findings.output)?;
+    }
+    for place in &findings.lasting {
+        writeln!(out, "\na task that has written to {place} does not go on after that when its process breaks down")?;
     }
     match &findings.refused {
         None => writeln!(out, "\nit would run")?,

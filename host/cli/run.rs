@@ -2,16 +2,15 @@
 
 use std::io::{IsTerminal as _, Read as _};
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::process::ExitCode;
 
 use super::ask::Questions;
-use super::load::{self, Loaded};
+use super::recipe::{Recipe, What};
 use super::{Context, Failure, Mistake, output};
 use crate::approval::Mode;
-use crate::edge::keep::Destination;
-use crate::front::{Host, Job, Work};
+use crate::front::{Audience, Host, Report};
 use crate::people::is_name;
-use crate::policy::Person;
 use crate::task::Seed;
 
 /// The longest input, in bytes.
@@ -45,20 +44,7 @@ pub(super) struct Keep {
     /// Copy the regular files of the task's workspace to this folder when the task has ended, however it ended; the folder
     /// must be empty or not there
     #[arg(long, value_name = "DIR")]
-    keep: Option<PathBuf>,
-}
-
-impl Keep {
-    /// The folder, opened before anything runs.
-    pub(super) fn open(&self) -> Result<Option<Destination>, Failure> {
-        let opened = self.keep.as_deref().map(Destination::open).transpose();
-        opened.map_err(|error| {
-            Mistake::failure(
-                error.to_string(),
-                "give `--keep` a folder that is empty, or a new one in a folder that is there",
-            )
-        })
-    }
+    pub(super) keep: Option<PathBuf>,
 }
 
 /// On whose behalf a task acts, and what happens where people would have to be asked.
@@ -79,74 +65,81 @@ pub(super) enum Approvals {
     Ask,
     /// Wait for an answer from `ambit approvals` in another terminal, until the rule's deadline
     Wait,
+    /// Put the task away; `ambit task resume` lets it go on when it was answered with `ambit approvals`
+    Suspend,
     /// Ask nobody: what needs an approval is refused
     Deny,
 }
 
 impl People {
     /// Who and how, on this terminal, if it is one.
-    pub(super) fn settle(&self, host: &Host) -> Result<(Option<Person>, Approvals), Failure> {
-        let on_terminal = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
-        let approvals = match self.approvals {
-            Some(Approvals::Ask) if !on_terminal => {
-                return Err(Mistake::failure(
-                    "nobody can be asked here: this is no terminal",
-                    "write `--approvals wait`, and answer with `ambit approvals` in another terminal",
-                ));
-            }
-            Some(approvals) => approvals,
-            None if on_terminal => Approvals::Ask,
-            None => Approvals::Deny,
-        };
-        let user = match &self.user {
+    pub(super) fn settle(&self) -> Result<(Option<String>, Approvals), Failure> {
+        match &self.user {
             Some(name) if !is_name(name) => {
                 let message = format!("`{}` cannot name a person", crate::audit::escaped(name));
-                return Err(Mistake::failure(message, "give a name that can be seen, as `--as maria`"));
+                Err(Mistake::failure(message, "give a name that can be seen, as `--as maria`"))
             }
-            user => user.as_ref().map(|name| host.people.named(name)),
-        };
-        Ok((user, approvals))
+            user => Ok((user.clone(), Approvals::on_this_terminal(self.approvals, Approvals::Deny)?)),
+        }
     }
 }
 
 pub(super) fn run(context: &Context, arguments: Arguments) -> Result<ExitCode, Failure> {
     let input = input(&arguments.input, arguments.text)?;
     let host = context.host()?;
-    let Loaded { bundle, manifest, plan, policy } = Loaded::open(&host, &arguments.bundle, &arguments.policy)?;
-    let (user, approvals) = arguments.people.settle(&host)?;
-    let job = Job {
-        folders: Loaded::folders(&bundle, &manifest),
-        limits: manifest.limits.clone(),
-        output: manifest.output.clone(),
-        policy: (if policy.is_built_in() { "built-in" } else { "rules" }, policy.digest()),
-        rules: Loaded::in_force(&manifest, policy, &arguments.policy, load::functions(&plan)),
-        plan,
-        user,
-        approvals: approvals.mode(),
-        seed: arguments.seed.map(|seed| Seed::of(&[seed.as_bytes()])),
-        keep: arguments.keep.open()?,
-        work: Work::Agent { bundle: Box::new(bundle), input },
-    };
-    carry_out(context, &host, job, approvals)
+    let (user, approvals) = arguments.people.settle()?;
+    let what = What::Bundle { bundle: arguments.bundle, policy: arguments.policy, input };
+    let recipe = Recipe { what, user, keep: arguments.keep.keep };
+    let seed = arguments.seed.map(|seed| Seed::of(&[seed.as_bytes()]));
+    let job = recipe.job(&host, approvals.mode(), seed)?;
+    carry_out(context, &host, approvals, async |audience, stopped| Ok(host.run(job, audience, stopped).await?))
 }
 
 impl Approvals {
+    /// As the operator chose, else on a terminal there, and without one otherwise.
+    pub(super) fn on_this_terminal(chosen: Option<Self>, otherwise: Self) -> Result<Self, Failure> {
+        let on_terminal = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
+        match chosen {
+            Some(Self::Ask) if !on_terminal => Err(Mistake::failure(
+                "nobody can be asked here: this is no terminal",
+                "write `--approvals wait`, and answer with `ambit approvals` in another terminal",
+            )),
+            Some(approvals) => Ok(approvals),
+            None if on_terminal => Ok(Self::Ask),
+            None => Ok(otherwise),
+        }
+    }
+
     pub(super) fn mode(self) -> Mode {
-        if self == Self::Deny { Mode::Deny } else { Mode::Wait }
+        match self {
+            Self::Ask | Self::Wait => Mode::Wait,
+            Self::Suspend => Mode::Suspend,
+            Self::Deny => Mode::Deny,
+        }
     }
 }
 
-/// Runs a job on this thread, until it ends or the operator stops it, and shows what came of it.
-pub(super) fn carry_out(context: &Context, host: &Host, job: Job, approvals: Approvals) -> Result<ExitCode, Failure> {
+/// The end of a run that the operator stops.
+pub(super) async fn stopped() {
+    // Without the signal there is nothing to wait for, and the task goes on.
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// See [`stopped`].
+pub(super) type Stopped = Pin<Box<dyn Future<Output = ()>>>;
+
+/// Runs a task on this thread, until it ends or the operator stops it, and shows what came of it.
+pub(super) fn carry_out(
+    context: &Context,
+    host: &Host,
+    approvals: Approvals,
+    task: impl AsyncFnOnce(Audience, Stopped) -> Result<Report, Failure>,
+) -> Result<ExitCode, Failure> {
     let runtime = super::runtime()?;
-    let stopped = async {
-        // Without the signal there is nothing to wait for, and the task goes on.
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    };
     let audience = output::Screen::audience(context.format, Questions::of(host, approvals));
-    let report = runtime.block_on(host.run(job, audience, stopped));
+    let report = runtime.block_on(task(audience, Box::pin(stopped())));
     // A look-up of a name that hangs is not waited for.
     runtime.shutdown_background();
     let report = report?;

@@ -1,5 +1,7 @@
 //! `ambit task`: what ran, and what one task did.
 
+mod again;
+
 use std::io::Write as _;
 use std::process::ExitCode;
 
@@ -20,6 +22,18 @@ pub(super) enum Verb {
     },
     /// Show a task: how it ended, what it consumed, and its records
     Show {
+        /// The task's name, or enough of its beginning
+        task: String,
+    },
+    /// Let a task go on that broke off, or that waited for an approval
+    Resume(again::Resume),
+    /// Tell a task again: the same component on what it was answered, with no effect at all
+    Replay {
+        /// The task's name, or enough of its beginning
+        task: String,
+    },
+    /// Delete what a task was given and answered; its records stay
+    Forget {
         /// The task's name, or enough of its beginning
         task: String,
     },
@@ -80,6 +94,12 @@ fn origins(records: &[Record]) -> Vec<Origin> {
 }
 
 pub(super) fn task(context: &Context, verb: &Verb) -> Result<ExitCode, Failure> {
+    match verb {
+        Verb::Resume(arguments) => return again::resume(context, arguments),
+        Verb::Replay { task } => return again::replay(context, task),
+        Verb::Forget { task } => return again::forget(context, task),
+        Verb::List { .. } | Verb::Show { .. } => {}
+    }
     let host = context.host()?;
     match verb {
         Verb::List { limit } => {
@@ -105,6 +125,7 @@ pub(super) fn task(context: &Context, verb: &Verb) -> Result<ExitCode, Failure> 
                 show(&shown)?;
             }
         }
+        Verb::Resume(_) | Verb::Replay { .. } | Verb::Forget { .. } => {}
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use self::rows::{COLUMNS, claim_in, give, listed, open, read};
 use super::database::{Database, DatabaseError};
-use super::ledger::append;
+use super::ledger::{AuditLog, append};
 use crate::approval::{Answer, Answered, Claim, ClaimError, Desk, Later, Moment, Request, State, Unasked};
 use crate::audit::{AuditError, Entry, Kind};
 use crate::label::Labels;
@@ -24,7 +24,7 @@ const POLL: Duration = Duration::from_millis(100);
 
 /// The approvals of one home.
 #[derive(Clone)]
-pub struct Approvals(Arc<Database>);
+pub struct Approvals(Arc<Database>, AuditLog);
 
 /// An approval as it is listed.
 #[derive(Clone, Debug, Serialize)]
@@ -125,9 +125,9 @@ pub enum AnswerError {
 }
 
 impl Approvals {
-    /// The approvals that a database holds.
-    pub fn new(database: Arc<Database>) -> Self {
-        Self(database)
+    /// The approvals that a database holds, beside its log.
+    pub fn new(database: Arc<Database>, log: AuditLog) -> Self {
+        Self(database, log)
     }
 
     /// Those that wait for an answer, or all, the oldest first.
@@ -226,7 +226,7 @@ impl Desk for Approvals {
     }
 
     fn claim(&self, claim: Claim, intent: Entry) -> Later<Result<Answered, ClaimError>> {
-        let claimed = self.0.write(move |transaction| -> Result<Answered, ClaimError> {
+        let claimed = self.1.within(move |transaction| -> Result<Answered, ClaimError> {
             let answered = claim_in(transaction, &claim, &now())?;
             append(transaction, &intent).map_err(AuditError::from)?;
             Ok(answered)

@@ -19,6 +19,9 @@ use crate::audit::tree::Frontier;
 use crate::audit::{Flaw, Hash, Verifier};
 use crate::settings::audit::AuditSetting;
 
+/// Records that one checkpoint speaks of beyond the one before it, at most.
+const STEP: u64 = 20_000;
+
 /// Why there is no checkpoint.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
@@ -116,6 +119,12 @@ pub(super) fn stored(rows: &Connection, after: Option<u64>) -> Result<Option<Sto
     Ok(found.optional()?)
 }
 
+/// The size of a stored checkpoint that cannot be one of any log, if there is such a row.
+pub(super) fn of_nothing(rows: &Connection) -> Result<Option<u64>, DatabaseError> {
+    let mut select = rows.prepare_cached("SELECT size FROM checkpoint WHERE size <= 0 LIMIT 1")?;
+    Ok(select.query_row([], |row| row.get::<_, i64>(0)).optional()?.map(i64::cast_unsigned))
+}
+
 /// The public key of a log's name, or of the one that came first.
 pub(super) fn public(rows: &Connection, origin: Option<&KeyName>) -> Result<Option<VerifierKey>, CheckpointError> {
     let select =
@@ -173,12 +182,11 @@ impl Checkpoints {
             return Ok(());
         }
         rows.execute_batch("SAVEPOINT checkpoint")?;
-        match self.make(rows) {
-            Ok(_) => rows.execute_batch("RELEASE checkpoint")?,
-            Err(_) => {
-                rows.execute_batch("ROLLBACK TO checkpoint; RELEASE checkpoint")?;
-                self.known().failed = Some(at);
-            }
+        if self.make(rows).is_ok() {
+            rows.execute_batch("RELEASE checkpoint")?;
+        } else {
+            rows.execute_batch("ROLLBACK TO checkpoint; RELEASE checkpoint")?;
+            self.known().failed = Some(at);
         }
         Ok(())
     }
@@ -207,11 +215,12 @@ impl Checkpoints {
         Ok(due(last))
     }
 
-    /// Makes one, in a transaction that writes, if there are records that no other speaks of. Gives the newest.
+    /// Makes one, in a transaction that writes, if there are records that no other speaks of: of no more than [`STEP`] more
+    /// than the newest, so that others are not kept waiting. Gives the newest, and whether it speaks of all records.
     ///
     /// # Errors
     /// When there are no records, the key cannot be had, or what is there does not hold.
-    pub(super) fn make(&self, rows: &Transaction<'_>) -> Result<Checkpoint, CheckpointError> {
+    pub(super) fn make(&self, rows: &Transaction<'_>) -> Result<(Checkpoint, bool), CheckpointError> {
         if last_record(rows)? == 0 {
             return Err(CheckpointError::Short { records: 0 });
         }
@@ -224,8 +233,12 @@ impl Checkpoints {
                 let origin = newest.origin();
                 let signer = public(rows, origin.as_ref())?.ok_or(CheckpointError::Damaged)?;
                 let (checkpoint, tree) = newest.open(&signer)?;
-                if newest.size == last_record(rows)? && signer == *key.verifier() {
-                    return Ok(checkpoint);
+                if newest.size == last_record(rows)? {
+                    if signer == *key.verifier() {
+                        return Ok((checkpoint, true));
+                    }
+                    // From here on another key signs, and that is a record that the next one speaks of.
+                    append(rows, &by_operator("audit.key", &format!("Key::\"{}\"", key.verifier()), "ambit"))?;
                 }
                 let select = "SELECT hash FROM audit WHERE seq = ?1";
                 let hash =
@@ -234,11 +247,8 @@ impl Checkpoints {
                 Verifier::after(tree, Hash(hash.ok_or_else(cut)?))
             }
         };
-        let mut last = 0;
-        each(rows, verifier.head().seq, u64::MAX, |record| {
-            last = record.entry.at;
-            verifier.check(&record).map(drop)
-        })??;
+        let from = verifier.head().seq;
+        each(rows, from, from.saturating_add(STEP), |record| verifier.check(&record).map(drop))??;
         let size = verifier.head().seq;
         let made = Checkpoint::sign(&key, verifier.tree());
         rows.prepare_cached("INSERT INTO checkpoint (size, frontier, note) VALUES (?1, ?2, ?3)")?.execute((
@@ -246,9 +256,10 @@ impl Checkpoints {
             verifier.tree().to_bytes(),
             made.to_string(),
         ))?;
+        // What is written here may not come about: the next record looks again.
         let mut known = self.known();
-        (known.last, known.failed) = (Some((size, last)), None);
-        Ok(made)
+        (known.last, known.failed) = (None, None);
+        Ok((made, size == last_record(rows)?))
     }
 
     /// The key that signs; made, and recorded, if there is none.
@@ -256,16 +267,15 @@ impl Checkpoints {
         if let Some(key) = self.opened(rows)? {
             return Ok(key);
         }
-        let origin = match self.origin() {
-            Some(origin) => origin.clone(),
-            None => {
-                let name = u64::from_be_bytes(*random()?);
-                format!("ambit.local/{name:016x}").parse().map_err(|_| CheckpointError::Damaged)?
-            }
+        let origin = if let Some(origin) = self.origin() {
+            origin.clone()
+        } else {
+            let name = u64::from_be_bytes(*random()?);
+            format!("ambit.local/{name:016x}").parse().map_err(|_| CheckpointError::Damaged)?
         };
         let seed = random::<32>()?;
         let sealed = self.0.sealing.seal(rows, &purpose(&origin), &*seed)?;
-        let key = SigningKey::of(origin.clone(), seed).ok_or(CheckpointError::Damaged)?;
+        let key = SigningKey::of(origin.clone(), &seed).ok_or(CheckpointError::Damaged)?;
         let made = i64::try_from(crate::config::wall_clock().as_millis()).unwrap_or(i64::MAX);
         let insert = "INSERT INTO checkpoint_key (origin, public, data_key, sealed, made) VALUES (?1, ?2, ?3, ?4, ?5)";
         rows.execute(insert, (origin.as_str(), key.verifier().public(), sealed.data_key, sealed.bytes, made))?;
@@ -286,7 +296,7 @@ impl Checkpoints {
             rows.query_row(select, [origin.as_str()], |row| Ok(Sealed { data_key: row.get(0)?, bytes: row.get(1)? }))?;
         let seed = self.0.sealing.open(rows, &purpose(&origin), &sealed)?;
         let seed: [u8; 32] = seed.as_slice().try_into().map_err(|_| CheckpointError::Damaged)?;
-        let key = SigningKey::of(origin, Zeroizing::new(seed)).ok_or(CheckpointError::Damaged)?;
+        let key = SigningKey::of(origin, &seed).ok_or(CheckpointError::Damaged)?;
         if *key.verifier() != public {
             return Err(CheckpointError::Damaged);
         }

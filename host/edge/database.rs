@@ -27,7 +27,7 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// Pieces of work in one transaction, at most.
 const GROUP: usize = 1024;
 /// The layout of the tables.
-const VERSION: i64 = 4;
+const VERSION: i64 = 5;
 
 const TABLES: &str = "
     CREATE TABLE audit (
@@ -178,6 +178,63 @@ const FOURTH: &str = "
     CREATE TRIGGER checkpoint_is_not_deleted BEFORE DELETE ON checkpoint BEGIN SELECT RAISE(ABORT, 'checkpoints are append-only'); END;
 ";
 
+/// What the fifth layout has beside the fourth.
+const FIFTH: &str = "
+    CREATE INDEX task_status ON task (status);
+
+    -- What a task needs to go on or to be told again. It holds payloads, and may be deleted.
+    CREATE TABLE journal (
+        task   TEXT PRIMARY KEY REFERENCES task (id),
+        -- How the operator started it, as JSON.
+        recipe TEXT NOT NULL,
+        -- Why it cannot be told again, if it cannot.
+        closed TEXT,
+        -- What it changed for good, so that it must not be run again.
+        lasting TEXT,
+        -- The approval that it is put away for.
+        waits  TEXT,
+        -- What it came to, as JSON, once it has ended.
+        ended  TEXT
+    ) STRICT, WITHOUT ROWID;
+
+    -- What it was answered, and where it had asked.
+    CREATE TABLE answer (
+        task   TEXT NOT NULL REFERENCES journal (task),
+        path   TEXT NOT NULL,
+        import INTEGER NOT NULL,
+        part   INTEGER NOT NULL,
+        what   TEXT NOT NULL,
+        digest BLOB NOT NULL,
+        -- The answer; or where it is long, the digest of the blob that it is. Neither while nothing is known of an effect
+        -- that was about to happen.
+        answer BLOB,
+        blob   BLOB,
+        -- Whether it is sealed, in `sealed_answer`, under the name of its place.
+        secret INTEGER NOT NULL,
+        PRIMARY KEY (task, path, import, part)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE sealed_answer (
+        name     TEXT PRIMARY KEY,
+        data_key INTEGER NOT NULL REFERENCES data_key (id),
+        sealed   BLOB NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX answer_blob ON answer (blob) WHERE blob IS NOT NULL;
+    -- Long answers, by their SHA-256: those with the same bytes are kept once.
+    CREATE TABLE blob (digest BLOB PRIMARY KEY, bytes BLOB NOT NULL) STRICT, WITHOUT ROWID;
+
+    -- What was decided on, in full, as the rules were asked: by the task without its calls, and the effect's number in it.
+    CREATE TABLE judged (
+        task    TEXT NOT NULL REFERENCES journal (task),
+        effect  INTEGER NOT NULL,
+        -- Milliseconds since the Unix epoch.
+        at      INTEGER NOT NULL,
+        -- The question and how it was decided, as JSON.
+        content TEXT NOT NULL,
+        PRIMARY KEY (task, effect)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX judged_at ON judged (at);
+";
+
 /// Why the database did not do something.
 #[derive(Clone, Debug, thiserror::Error, miette::Diagnostic)]
 pub enum DatabaseError {
@@ -219,7 +276,7 @@ type Reply = Box<dyn FnOnce(Result<(), DatabaseError>) + Send>;
 type Work = Box<dyn FnOnce(Result<&mut Transaction<'_>, DatabaseError>) -> Reply + Send>;
 
 /// What comes of queued work.
-type Answer<T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send>>;
+pub(super) type Answer<T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send>>;
 
 /// The open database.
 pub struct Database {
@@ -353,10 +410,11 @@ fn lay_out(connection: &mut Connection) -> rusqlite::Result<i64> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let found: i64 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     let missing = match found {
-        0 => [TABLES, SECOND, THIRD, FOURTH].as_slice(),
-        1 => &[SECOND, THIRD, FOURTH],
-        2 => &[THIRD, FOURTH],
-        3 => &[FOURTH],
+        0 => [TABLES, SECOND, THIRD, FOURTH, FIFTH].as_slice(),
+        1 => &[SECOND, THIRD, FOURTH, FIFTH],
+        2 => &[THIRD, FOURTH, FIFTH],
+        3 => &[FOURTH, FIFTH],
+        4 => &[FIFTH],
         _ => return Ok(found),
     };
     missing.iter().try_for_each(|tables| transaction.execute_batch(tables))?;

@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 use std::pin::Pin;
 use std::sync::Arc;
 
-use http::header::{self, HeaderValue};
+use http::header::{self, HeaderName, HeaderValue};
 use http_body_util::{BodyExt as _, Full};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -80,10 +80,10 @@ impl Web {
     }
 
     async fn exchange(self, request: Request, outgoing: Outgoing) -> Result<Arrived, Failed> {
-        let Outgoing { stream, connect, credential } = outgoing;
+        let Outgoing { stream, connect, credential, idempotency_key } = outgoing;
         let (address, link) = timeout(connect, self.connect(&request)).await.map_err(|_| Failed::ConnectTimeout)??;
         let longest = request.bounds.response;
-        let message = message(request, stream, credential)?;
+        let message = message(request, stream, credential, &idempotency_key)?;
         let head = link.send(message).await.map_err(|error| failed(&error))?;
         let (parts, body) = head.into_parts();
         let mut headers = parts.headers;
@@ -135,11 +135,15 @@ impl Sender for Web {
     }
 }
 
+/// By which a server tells a request that is repeated (draft-ietf-httpapi-idempotency-key-header-07).
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
 /// The request, as it goes onto the wire: in origin form, with the host and the framing that were decided on.
 fn message(
     request: Request,
     stream: Option<WasiBody>,
     credential: Option<Attached>,
+    idempotency_key: &str,
 ) -> Result<http::Request<WasiBody>, Failed> {
     let odd = |error: http::Error| Failed::Protocol(error.to_string());
     let Request { method, url, headers, body, .. } = request;
@@ -149,6 +153,7 @@ fn message(
         (Payload::Stream, None) => return Err(Failed::Unfinished),
     };
     let host = HeaderValue::try_from(url.authority()).map_err(|error| odd(error.into()))?;
+    let is_repeatable = !matches!(method.as_str(), "POST" | "PATCH");
     let built = http::Request::builder().method(method.as_str()).uri(url.path_and_query()).body(body);
     let mut message = built.map_err(odd)?;
     // The host's own headers go first, and what a guest says cannot take their place.
@@ -160,6 +165,10 @@ fn message(
     }
     for (name, value) in &headers.0 {
         message.headers_mut().append(name, value.clone());
+    }
+    if !is_repeatable && !message.headers().contains_key(IDEMPOTENCY_KEY) {
+        let key = HeaderValue::try_from(format!("\"{idempotency_key}\"")).map_err(|error| odd(error.into()))?;
+        message.headers_mut().insert(IDEMPOTENCY_KEY, key);
     }
     Ok(message)
 }

@@ -12,8 +12,8 @@ pub use self::verdict::Verdict;
 
 use self::standing::Standing;
 use super::checkpoints::Checkpoints;
-use super::database::{Database, DatabaseError};
-use crate::audit::{AuditError, Entry, Flaw, Hash, Head, Kind, Ledger, Record, Ticket};
+use super::database::{Answer, Database, DatabaseError};
+use crate::audit::{AuditError, Entry, Flaw, Hash, Head, Kind, Ledger, Lost, Record, Ticket};
 
 /// Records that are read at once.
 const PAGE: u64 = 1_000;
@@ -24,6 +24,17 @@ pub struct AuditLog {
     database: Arc<Database>,
     standing: Standing,
     checkpoints: Option<Checkpoints>,
+}
+
+/// Where the records of a task are; zeros when it has none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// The first.
+    pub first: u64,
+    /// The last.
+    pub last: u64,
+    /// The number of the last effect that was asked for.
+    pub effects: u64,
 }
 
 impl AuditLog {
@@ -52,6 +63,70 @@ impl AuditLog {
     }
 }
 
+impl AuditLog {
+    /// Where the records of a task are, and of its calls.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn span(&self, task: &str) -> Result<Span, DatabaseError> {
+        let connection = self.database.read();
+        let mut select = connection.prepare_cached(
+            "SELECT min(seq), max(seq), max(effect) FROM audit WHERE task = ?1 OR task LIKE ?1 || '/%'",
+        )?;
+        let span = select.query_row([task], |row| {
+            let number =
+                |index| row.get::<_, Option<i64>>(index).map(|number| number.unwrap_or_default().cast_unsigned());
+            Ok(Span { first: number(0)?, last: number(1)?, effects: number(2)? })
+        });
+        Ok(span?)
+    }
+
+    /// The last intent of a crossing of a store's border that has no outcome, or that of an effect which was abandoned.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn unsettled(&self, task: &str, import: u64) -> Result<Option<Record>, DatabaseError> {
+        let connection = self.database.read();
+        let mut select = connection.prepare_cached(
+            "SELECT seq, kind, at, task, component, effect, import, action, resource, arguments, code, rules, detail, text, hash
+             FROM audit AS intent WHERE task = ?1 AND import = ?2 AND kind = 'intent' AND NOT EXISTS
+             (SELECT 1 FROM audit WHERE task = ?1 AND effect = intent.effect AND kind = 'outcome' AND code <> 'abandoned')
+             ORDER BY seq DESC LIMIT 1",
+        )?;
+        let found = select.query_row((task, number(import)), |row| Ok(record(row))).optional()?;
+        Ok(found.and_then(Result::ok))
+    }
+
+    /// Writes something whose own transaction has its record, unless a record that was queued before it could not be
+    /// written.
+    pub(super) fn within<T: Send + 'static, E: From<DatabaseError> + From<AuditError> + Send + 'static>(
+        &self,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T, E> + Send + 'static,
+    ) -> Answer<T, E> {
+        let turn = self.standing.turn(0);
+        self.database.write(move |rows| {
+            turn.admitted()?;
+            work(rows)
+        })
+    }
+
+    /// Writes something that stands with the records: if it fails, what was queued behind it fails with it.
+    pub(super) fn beside(
+        &self,
+        work: impl FnOnce(&Transaction<'_>) -> Result<(), DatabaseError> + Send + 'static,
+        note: impl FnOnce(bool) + Send + 'static,
+    ) {
+        let turn = self.standing.turn(1);
+        let noted = Arc::clone(&turn);
+        let write = move |rows: &Transaction<'_>| turn.write(rows, work);
+        drop(self.database.write_noting(write, move |result| {
+            // Whoever finds the log whole again finds what was noted.
+            note(result.is_ok());
+            noted.settle(result);
+        }));
+    }
+}
+
 impl Ledger for AuditLog {
     fn mend(&self) -> Option<Ticket> {
         if self.standing.is_whole() {
@@ -64,6 +139,23 @@ impl Ledger for AuditLog {
     }
 
     fn append(&self, entry: Entry) -> Result<Ticket, AuditError> {
+        Ok(self.appended(Arc::new(entry), |_| ()))
+    }
+
+    fn note(&self, entry: Entry, lost: &Lost) {
+        let (lost, entry) = (lost.clone(), Arc::new(entry));
+        let kept = Arc::clone(&entry);
+        drop(self.appended(entry, move |written| {
+            if !written {
+                lost.put(Arc::unwrap_or_clone(kept));
+            }
+        }));
+    }
+}
+
+impl AuditLog {
+    /// Appends a record; `note` is told whether it is written.
+    fn appended(&self, entry: Arc<Entry>, note: impl FnOnce(bool) + Send + 'static) -> Ticket {
         let turn = self.standing.turn(1);
         let noted = Arc::clone(&turn);
         let checkpoints = self.checkpoints.clone();
@@ -73,7 +165,11 @@ impl Ledger for AuditLog {
             Ok(seq)
         };
         let write = move |rows: &Transaction<'_>| turn.write(rows, append);
-        Ok(self.database.write_noting(write, move |result| noted.settle(result)))
+        self.database.write_noting(write, move |result| {
+            // Whoever finds the log whole again finds what was noted.
+            note(result.is_ok());
+            noted.settle(result);
+        })
     }
 }
 

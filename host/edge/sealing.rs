@@ -110,6 +110,7 @@ impl Sealing {
             ("secret", "name", "'secret/' || name || '/' || version"),
             ("signing_key", "kid", "'signing-key/' || kid"),
             ("checkpoint_key", "origin", "'checkpoint-key/' || origin"),
+            ("sealed_answer", "name", "'answer/' || name"),
         ] {
             let mut select = rows.prepare(&format!("SELECT {name}, {purpose}, data_key, sealed FROM {table}"))?;
             let found = select.query_map([], |row| {

@@ -6,8 +6,9 @@ use rusqlite::{OptionalExtension as _, Row};
 use serde::Serialize;
 
 use super::database::{Database, DatabaseError};
+use super::journal;
 use super::ledger::number;
-use crate::task::{Seeds, Status};
+use crate::task::{Seed, Seeds, Status};
 
 /// The tasks of one home.
 #[derive(Clone)]
@@ -57,6 +58,8 @@ pub struct Started {
     pub seeds: Seeds,
     /// The key under which its arguments are digested.
     pub key: [u8; 32],
+    /// How the operator started it, for its journal.
+    pub recipe: serde_json::Value,
 }
 
 /// What is known of a task when it has ended.
@@ -105,9 +108,26 @@ impl TaskList {
                 ),
             )?;
             transaction.execute("INSERT INTO task_key (task, key) VALUES (?1, ?2)", (&task.task, task.key))?;
+            journal::begin(transaction, &task.task, &task.recipe)?;
             Ok(())
         });
         insert.await
+    }
+
+    /// What a task's randomness grows from, and the key under which its arguments are digested; none when that was deleted.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn grown_from(&self, task: &str) -> Result<Option<(Seeds, [u8; 32])>, DatabaseError> {
+        let connection = self.0.read();
+        let mut select = connection.prepare_cached(
+            "SELECT seed, entropy, key FROM task JOIN task_key ON task_key.task = task.id WHERE id = ?1",
+        )?;
+        let found = select.query_row([task], |row| {
+            let seed = |index| row.get::<_, [u8; 32]>(index).map(Seed::from);
+            Ok((Seeds { fixed: seed(0)?, granted: seed(1)? }, row.get(2)?))
+        });
+        Ok(found.optional()?)
     }
 
     /// Notes how a task ended.

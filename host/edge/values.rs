@@ -5,13 +5,21 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension as _, Transaction};
 
 use super::database::{Database, DatabaseError};
-use super::ledger::{append, number};
+use super::journal;
+use super::ledger::{AuditLog, append, number};
+use crate::audit::AuditError;
 use crate::capability::state::{Answer, Change, Labelled, Namespace, PAGE, Query, Read, StateError, Store, Write};
 use crate::gate::Permit;
 use crate::label::Labels;
 
-/// The values of one home.
-pub struct Values(pub Arc<Database>);
+/// The values of one home, beside its log.
+pub struct Values(pub Arc<Database>, pub AuditLog);
+
+impl From<AuditError> for StateError {
+    fn from(error: AuditError) -> Self {
+        Self::Unavailable(Box::new(error))
+    }
+}
 
 impl From<DatabaseError> for StateError {
     fn from(error: DatabaseError) -> Self {
@@ -71,16 +79,20 @@ impl Store for Values {
     }
 
     fn change(&self, permit: Permit<Write>) -> Answer<Labelled<u64>> {
-        let (write, intent) = permit.redeem_shared();
-        let changed = self.0.write(move |transaction| {
+        let (write, intent, pen) = permit.redeem_shared();
+        let changed = self.1.within(move |transaction| {
             if let Some(intent) = &intent {
                 append(transaction, intent)?;
             }
             // What the guest asked wrongly is recorded as asked; what the database could not do is not recorded as done.
-            match change(transaction, write) {
-                Err(error @ StateError::Unavailable(_)) => Err(error),
-                result => Ok(result),
+            let result = match change(transaction, write) {
+                Err(error @ StateError::Unavailable(_)) => return Err(error),
+                result => result,
+            };
+            if let Some((task, row)) = pen.and_then(|pen| pen.row(&result)) {
+                journal::insert(transaction, &task, &row)?;
             }
+            Ok(result)
         });
         Box::pin(async { changed.await? })
     }

@@ -111,6 +111,13 @@ impl Folders for TaskFolder {
         if source.ground != Ground::Workspace {
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, "it is no workspace"));
         }
+        let (folder, meter) = self.folder()?;
+        Ok(Opened { folder, meter: Some(meter), gathered: Some(Arc::clone(&self.gathered)) })
+    }
+}
+
+impl TaskFolder {
+    fn folder(&self) -> io::Result<(Dir, Arc<Meter>)> {
         let mut standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
         if matches!(*standing, Standing::Unmade) {
             *standing = Standing::Made { folder: make(&self.home, &self.task)?, meter: Arc::default() };
@@ -118,13 +125,9 @@ impl Folders for TaskFolder {
         let Standing::Made { folder, meter } = &*standing else {
             return Err(io::Error::other("the task has ended"));
         };
-        let (folder, meter, gathered) =
-            (folder.try_clone()?, Some(Arc::clone(meter)), Some(Arc::clone(&self.gathered)));
-        Ok(Opened { folder, meter, gathered })
+        Ok((folder.try_clone()?, Arc::clone(meter)))
     }
-}
 
-impl TaskFolder {
     /// The labels of whoever changed something in it.
     pub fn labels(&self) -> Labels {
         self.gathered.now()
@@ -157,6 +160,17 @@ impl Drop for TaskFolder {
     fn drop(&mut self) {
         // Only where the task's end was not come to: nobody is left to be told.
         let _ = self.remove();
+    }
+}
+
+/// An empty folder in place of any other: what it would hold is told by what was recorded.
+#[derive(Debug)]
+pub struct InPlace(pub Arc<TaskFolder>);
+
+impl Folders for InPlace {
+    fn open(&self, permit: Permit<Mount>) -> io::Result<Opened> {
+        let Mount(_) = permit.redeem();
+        Ok(Opened { folder: self.0.folder()?.0, meter: None, gathered: None })
     }
 }
 

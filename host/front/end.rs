@@ -9,6 +9,7 @@ use crate::audit::{self, Entry, Kind};
 use crate::budget::Exhausted;
 use crate::gate::{Actor, Code, Exempt, Gate, cleared};
 use crate::label::Labels;
+use crate::recorder::Unrecalled;
 use crate::runtime::plan::LoadRefusal;
 use crate::runtime::{Broken, Session, Tank};
 use crate::task::Status;
@@ -111,6 +112,30 @@ impl End {
         Self { status: Status::Succeeded, output: Some(output), error: None }
     }
 
+    /// There is nothing to run any more.
+    pub(super) fn nothing() -> Self {
+        Self::because(Status::Failed, "taken", "it was run already", None)
+    }
+
+    /// The task goes no further here, and is not at its end.
+    pub(super) fn stopped(why: &Unrecalled) -> Self {
+        match why {
+            Unrecalled::Suspended(approval) => {
+                let help = format!("answer with `ambit approvals approve {approval}`, then `ambit task resume`");
+                Self::because(Status::Suspended, "suspended", why.to_string(), Some(help))
+            }
+            Unrecalled::Ended => Self::because(Status::Unknown, "ended", why.to_string(), None),
+            Unrecalled::Over(_) => Self::because(Status::Unknown, "over", why.to_string(), None),
+            Unrecalled::Diverged(_) => Self::because(Status::Unknown, "diverged", why.to_string(), None),
+        }
+    }
+
+    /// What is kept of it, to compare what a replay comes to.
+    pub(super) fn told(&self) -> serde_json::Value {
+        let code = self.error.as_ref().map(|error| &error.code);
+        serde_json::json!({ "status": self.status, "output": self.output, "code": code })
+    }
+
     fn exhausted(exhausted: &Exhausted) -> Self {
         let key = exhausted.limit.key();
         let help = format!("if the task is meant to need more, raise `{key}` under [limits] in the grants");
@@ -120,6 +145,7 @@ impl End {
     fn broken(broken: Broken) -> Self {
         match broken {
             Broken::Exhausted(exhausted) => Self::exhausted(&exhausted),
+            Broken::Unrecalled(why) => Self::stopped(&why),
             Broken::Refused(refusal) => {
                 let help = format!(
                     "`ambit audit show --after {}` starts with the record that says why",

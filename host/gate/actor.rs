@@ -1,7 +1,7 @@
 //! Who asks: one store of a task.
 
 use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::label::{Carried, Labels};
 use crate::policy::{Person, Principal};
@@ -12,6 +12,8 @@ use crate::task::TaskId;
 pub struct Actor {
     /// The task or child task.
     pub task: TaskId,
+    /// The calls that lead to it: empty for the agent.
+    pub path: Arc<str>,
     /// How policies see it.
     pub principal: Principal,
     /// The labels of what it touched.
@@ -31,7 +33,8 @@ impl Actor {
             depth: task.depth() as u64,
             user,
         };
-        Self { task, principal, labels: Carried::default(), shown: Mutex::default() }
+        let path = task.path().into();
+        Self { task, path, principal, labels: Carried::default(), shown: Mutex::default() }
     }
 
     /// What a guest said, fit for the log: nothing once it carries labels, for the log may be shown to anyone.

@@ -6,10 +6,14 @@ use std::time::Duration;
 
 use serde::Serialize as _;
 
-use super::{Code, Denied, Effect, Guard, Observer, detail};
+use super::{Code, Denied, Effect, Gate, Guard, Observer, detail};
 use crate::approval::{Answer, Answered, Binding, Claim, Desk, LONGEST_ARGUMENTS, Mode, Request};
 use crate::audit::{AuditError, Entry};
 use crate::policy::{Ask, Decision, Question};
+use crate::recorder::{Recorder, Unrecalled};
+
+/// How long is waited for an answer before the task is put away.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// That people let an effect be.
 #[derive(Clone, Debug)]
@@ -44,28 +48,32 @@ impl Approved {
 }
 
 /// Why people did not let it be.
-struct No {
-    code: Code,
-    why: String,
+enum No {
+    Because {
+        code: Code,
+        why: String,
+    },
+    /// The whole task goes no further here.
+    Ended(Unrecalled),
 }
 
 impl No {
     /// Nobody approved it.
     #[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
     fn unapproved(why: impl ToString) -> Self {
-        Self { code: Code::NeedsApproval, why: why.to_string() }
+        Self::Because { code: Code::NeedsApproval, why: why.to_string() }
     }
 
     /// Somebody, or a rule, is against it.
     #[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
     fn denied(why: impl ToString) -> Self {
-        Self { code: Code::Denied, why: why.to_string() }
+        Self::Because { code: Code::Denied, why: why.to_string() }
     }
 }
 
 impl From<AuditError> for No {
     fn from(AuditError(why): AuditError) -> Self {
-        Self { code: Code::Unavailable, why: format!("the approval could not be recorded: {why}") }
+        Self::Because { code: Code::Unavailable, why: format!("the approval could not be recorded: {why}") }
     }
 }
 
@@ -85,7 +93,8 @@ impl<G> Guard<'_, G> {
         let (groups, ttl) = (ask.groups.clone(), ask.ttl);
         match self.yes(effect, entry, question, ask).await {
             Ok(claim) => Ok(Approved { claim, groups, ttl }),
-            Err(No { code, why }) => {
+            Err(No::Ended(why)) => Err(why.into()),
+            Err(No::Because { code, why }) => {
                 let detail = serde_json::json!({ "approval": asked, "why": crate::audit::escaped(&why) }).to_string();
                 Err(self.gate.refuse(code, Entry { detail, ..entry.clone() }).await.into())
             }
@@ -120,7 +129,7 @@ impl<G> Guard<'_, G> {
             Decision::NeedsApproval { .. } => return Err(No::denied("it is not allowed any more")),
         }
         if let Some(objection) = self.objection(effect, &question, &groups, entry.effect).await {
-            return Err(No { code: objection.code, why: objection.sentence() });
+            return Err(No::Because { code: objection.code, why: objection.sentence() });
         }
         entry.detail = detail("approval", &open.id);
         Ok(Claim { id: open.keep(), digest })
@@ -137,12 +146,30 @@ impl<G> Guard<'_, G> {
             mended.await?;
         }
         let id = gate.desk.open(request).await?.map_err(No::unapproved)?;
-        let open = Open::new(&gate.desk, &gate.observer, id);
+        let open = Open::new(gate, id);
         let _waiting = gate.budget.wait_for_person();
-        match gate.desk.answer(&open.id).await? {
+        let answer = match gate.approvals {
+            Mode::Suspend => self.answer_or_put_away(&open.id).await?,
+            Mode::Wait | Mode::Deny => gate.desk.answer(&open.id).await?,
+        };
+        match answer {
             Answer::Approved => Ok(open),
             Answer::Denied { by } => Err(No::denied(format!("{by} denied it"))),
             Answer::None => Err(No::unapproved("nobody answered in time")),
+        }
+    }
+
+    /// The answer, if it is there; else the task is put away, as soon as nothing of it is under way but what waits as well.
+    async fn answer_or_put_away(&self, id: &str) -> Result<Answer, No> {
+        let _waits = self.gate.recorder.waiting(&self.actor.path, self.import);
+        let mut answer = self.gate.desk.answer(id);
+        loop {
+            if let Ok(answer) = tokio::time::timeout(PAUSE, &mut answer).await {
+                return Ok(answer?);
+            }
+            if let Some(why) = self.gate.recorder.put_away(id).or_else(|| self.gate.recorder.ended()) {
+                return Err(No::Ended(why));
+            }
         }
     }
 
@@ -195,18 +222,21 @@ impl<G> Guard<'_, G> {
     }
 }
 
-/// A question that is open. Dropped, it is withdrawn: nobody waits for the answer any more.
+/// A question that is open. Dropped, it is withdrawn: nobody waits for the answer any more, unless the task does.
 struct Open {
     desk: Arc<dyn Desk>,
     observer: Arc<dyn Observer>,
+    recorder: Arc<Recorder>,
     id: String,
     kept: bool,
 }
 
 impl Open {
-    fn new(desk: &Arc<dyn Desk>, observer: &Arc<dyn Observer>, id: String) -> Self {
-        observer.asked(&id);
-        Self { desk: Arc::clone(desk), observer: Arc::clone(observer), id, kept: false }
+    fn new(gate: &Gate, id: String) -> Self {
+        gate.observer.asked(&id);
+        let (desk, observer, recorder) =
+            (Arc::clone(&gate.desk), Arc::clone(&gate.observer), Arc::clone(&gate.recorder));
+        Self { desk, observer, recorder, id, kept: false }
     }
 
     /// It was answered, and will be claimed.
@@ -219,7 +249,8 @@ impl Open {
 impl Drop for Open {
     fn drop(&mut self) {
         self.observer.answered();
-        if !self.kept {
+        let is_put_away = matches!(self.recorder.ended(), Some(Unrecalled::Suspended(_)));
+        if !self.kept && !is_put_away {
             self.desk.withdraw(&self.id);
         }
     }

@@ -30,6 +30,11 @@ pub trait Effect: Debug + Serialize + Send + Sync {
     /// How durable its intent must be.
     const DURABILITY: Durability;
 
+    /// What it changes that stays when the task is gone, and is not its own: a task that did that is not run again.
+    fn lasts(&self) -> Option<&'static str> {
+        None
+    }
+
     /// The action that it is, where one type of effect is of several capabilities.
     fn action(&self) -> &'static str {
         Self::ACTION

@@ -1,11 +1,12 @@
 //! Why an effect gave no result, and how one went that was allowed.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::budget::Exhausted;
+use crate::recorder::Unrecalled;
 
 /// Why an effect was refused, in the words that a guest may hear.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Code {
     /// The grant does not list it.
@@ -34,7 +35,7 @@ impl Code {
 }
 
 /// An effect that did not happen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("refused: {} (record {record})", .code.as_str())]
 pub struct Refusal {
     /// Why.
@@ -44,7 +45,7 @@ pub struct Refusal {
 }
 
 /// Why an effect gave no result: the guest hears of a refusal, and never of the end of its task.
-#[derive(Clone, Debug, thiserror::Error)]
+#[derive(Clone, Debug, Serialize, Deserialize, thiserror::Error)]
 pub enum Denied {
     /// The effect was refused; the task goes on.
     #[error(transparent)]
@@ -52,6 +53,17 @@ pub enum Denied {
     /// The whole task ends.
     #[error(transparent)]
     Exhausted(#[from] Exhausted),
+    /// It cannot be given what was recorded: the task is at its end.
+    #[error(transparent)]
+    #[serde(skip)]
+    Unrecalled(#[from] Unrecalled),
+}
+
+impl Denied {
+    /// The refusal that it is, if it is one.
+    pub fn refusal(&self) -> Option<Refusal> {
+        if let Self::Refused(refusal) = self { Some(*refusal) } else { None }
+    }
 }
 
 /// What an effect that was allowed can fail with.
@@ -64,6 +76,11 @@ pub trait Failure: From<Denied> {
     /// What the guest behind the effect said when it broke down, for the record's field of guest-made text.
     fn text(&self) -> &str {
         ""
+    }
+
+    /// The refusal that it is, if it is one.
+    fn refusal(&self) -> Option<Refusal> {
+        None
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{Actor, Gate, Intent, Outcome};
+use super::{Actor, Failure, Gate, Intent, Outcome};
 use crate::audit::Entry;
 use crate::label::Labels;
 
@@ -36,15 +36,43 @@ pub(super) struct Settlement<'a> {
     pub(super) intent: Option<Intent>,
     pub(super) notes: Notes,
     pub(super) outcome: Option<Entry>,
+    /// How it went, as far as that is known.
+    pub(super) how: (Outcome, String),
+    /// It is written that it was about to happen.
+    pub(super) began: bool,
 }
 
-impl Settlement<'_> {
-    pub(super) fn settle(mut self, outcome: Outcome, text: &str) {
-        self.write(outcome, text);
+impl<'a> Settlement<'a> {
+    /// Nothing has happened yet.
+    pub(super) fn of(gate: &'a Gate, actor: &'a Actor, before: Labels, outcome: Option<Entry>) -> Self {
+        let (notes, how) = (Notes::default(), (Outcome::Abandoned, String::new()));
+        Self { gate, actor, before, intent: None, notes, outcome, how, began: false }
     }
 
-    fn write(&mut self, how: Outcome, text: &str) {
+    /// The effect's number.
+    pub(super) fn effect(&self) -> u64 {
+        self.outcome.as_ref().map(|outcome| outcome.effect).unwrap_or_default()
+    }
+
+    /// It was settled before.
+    pub(super) fn forget(&mut self) {
+        self.outcome = None;
+    }
+
+    /// What the effect came to. It is written when this is dropped.
+    pub(super) fn come_to<T, X: Failure>(&mut self, result: &Result<T, X>) {
+        self.how = match result {
+            Ok(_) => (Outcome::Done, String::new()),
+            Err(failure) => (failure.outcome(), failure.text().to_owned()),
+        };
+        if matches!(self.how.0, Outcome::Quota | Outcome::Refused) {
+            self.gate.budget.refused();
+        }
+    }
+
+    fn write(&mut self) {
         let Some(outcome) = self.outcome.take() else { return };
+        let (how, text) = &self.how;
         let gained = self.actor.labels.now().without(&self.before);
         let mut notes = self.notes.take();
         if !gained.is_empty() {
@@ -53,9 +81,6 @@ impl Settlement<'_> {
         let detail = if notes.is_empty() { String::new() } else { serde_json::Value::Object(notes).to_string() };
         let outcome =
             Entry { code: how.as_str().to_owned(), text: self.gate.told(self.actor, text), detail, ..outcome };
-        if matches!(how, Outcome::Quota | Outcome::Refused) {
-            self.gate.budget.refused();
-        }
         // A shared intent that nobody wrote: the effect did not reach the database, but it was allowed, and that is said.
         let unwritten = self.intent.take().and_then(|intent| intent.take());
         for entry in unwritten.into_iter().chain([outcome]) {
@@ -67,6 +92,6 @@ impl Settlement<'_> {
 
 impl Drop for Settlement<'_> {
     fn drop(&mut self) {
-        self.write(Outcome::Abandoned, "");
+        self.write();
     }
 }

@@ -46,6 +46,9 @@ pub struct Limits {
     pub handles: u64,
     /// Core instances of one store; a component has about five. 1 to 10,000; default 64.
     pub instances: u64,
+    /// Bytes of answers that are kept so that the task can go on or be told again. A task that is answered more goes on,
+    /// but not after its host broke down. At most 1 GiB; default 64 MiB.
+    pub journal: u64,
 }
 
 impl Default for Limits {
@@ -64,6 +67,7 @@ impl Default for Limits {
             host_call: 8 * MIB,
             handles: 1_000,
             instances: 64,
+            journal: 64 * MIB,
         }
     }
 }
@@ -85,6 +89,7 @@ struct Written {
     host_call: Option<Spanned<ByteSize>>,
     handles: Option<Spanned<u64>>,
     instances: Option<Spanned<u64>>,
+    journal: Option<Spanned<ByteSize>>,
 }
 
 impl Limits {
@@ -113,6 +118,7 @@ impl Limits {
             host_call: check.size("host-call", written.host_call, default.host_call, 4 * KIB..=GIB)?,
             handles: check.count("handles", written.handles, default.handles, 16..=1_000_000)?,
             instances: check.count("instances", written.instances, default.instances, 1..=10_000)?,
+            journal: check.size("journal", written.journal, default.journal, 0..=GIB)?,
         })
     }
 }

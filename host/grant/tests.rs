@@ -130,7 +130,7 @@ fn an_unknown_key_is_shown() {
       `----
      help: did you mean `wall-time`? known keys are `fuel`, `memory`, `wall-time`, `tool-calls`,
            `tool-depth`, `effects`, `approvals`, `approvals-per-hour`, `output`, `log`, `host-call`,
-           `handles`, `instances`
+           `handles`, `instances`, `journal`
     "#);
     insta::assert_snapshot!(shown("quota =", "qouta ="), @r#"
      x unknown key `qouta`

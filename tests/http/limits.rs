@@ -129,7 +129,9 @@ fn a_request_that_cannot_be_recorded_is_not_sent() {
     database.execute_batch(broken).unwrap();
     let calls = json!({ "calls": [{ "tool": "prober.send", "arguments": { "ask": get(&wire, "/v1/x") } }] });
     let answer = scene.ambit(&["run", "bundle", "--policy", "policy", "--input", &calls.to_string()]);
-    assert_eq!((answer.code, wire.connections()), (70, 0), "{answer:?}");
+    assert_eq!((answer.code, wire.connections()), (0, 0), "{answer:?}");
+    assert!(answer.stdout.contains("HttpRequestDenied"), "{answer:?}");
+    assert_eq!(scene.records_of("operator", "audit.lost").len(), 1);
 }
 
 #[test]

@@ -228,8 +228,8 @@ fn a_spent_budget_ends_the_task() {
 #[test]
 fn the_record_and_the_question_hold_the_times_that_are_set() {
     use super::change::{Stamp, timestamps};
-    use super::types::NewTimestamp;
-    let at = wasmtime_wasi::p2::bindings::clocks::wall_clock::Datetime { seconds: 7, nanoseconds: 5 };
+    use super::types::{Datetime, NewTimestamp};
+    let at = Datetime { seconds: 7, nanoseconds: 5 };
     let times = timestamps(&NewTimestamp::Timestamp(at), &NewTimestamp::Now).unwrap();
     let told = serde_json::to_value(Stamp { target: (), follow: false, times }).unwrap();
     assert_eq!(told["times"], serde_json::json!({ "accessed": "7.000000005", "modified": "now" }));

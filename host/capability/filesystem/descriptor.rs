@@ -13,6 +13,7 @@ use cap_std::fs::{
 use rustix::fs::{OFlags, PROC_SUPER_MAGIC, fstatfs};
 use sha2::{Digest as _, Sha256};
 
+use super::answers::Kind;
 use super::failure::{Failed, NOT_A_FILE};
 use super::path::Inside;
 use super::quota::{Account, Inode, Meter};
@@ -259,7 +260,7 @@ impl Place {
         // Files of /proc look regular; a process that is handed one is handed a part of some process.
         let foreign = metadata.dev() != self.folder.mount.device;
         if special || (foreign && fstatfs(file)?.f_type == PROC_SUPER_MAGIC) {
-            return Err(Failed::Outside(ErrorCode::Access, NOT_A_FILE));
+            return Err(Failed::Outside(ErrorCode::Access, NOT_A_FILE.into()));
         }
         Ok(metadata)
     }
@@ -360,6 +361,21 @@ impl OpenFile {
 }
 
 impl Descriptor {
+    /// What stands in the place of a descriptor that was had before. It holds no file: what is asked of it was answered.
+    pub(super) fn recalled(kind: Kind, mount: &Arc<Mounted>, path: &str) -> Result<Self, Failed> {
+        let (mount, path) = (Arc::clone(mount), path.to_owned());
+        let folder = mount.folder.try_clone()?;
+        Ok(match kind {
+            Kind::Folder => Self::Folder(Folder { mount, path, opened: Some(Arc::new(folder)) }),
+            Kind::File { readable, writable } => {
+                let file = File::from_std(folder.into_std_file());
+                let (carried, trail) = (mount.actor.labels.now(), Mutex::default());
+                let inode = Inode::of(&file.metadata()?);
+                Self::File(Arc::new(OpenFile { mount, path, readable, writable, carried, file, trail, inode }))
+            }
+        })
+    }
+
     /// The mount that it is of.
     pub fn mount(&self) -> &Arc<Mounted> {
         match self {

@@ -1,26 +1,29 @@
 //! Why a call of `wasi:filesystem` gave no result, and the code that the guest is told.
 
+use std::borrow::Cow;
 use std::io;
 
 use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
 use wasmtime::component::ResourceTableError;
 
 use super::types::ErrorCode;
 use crate::gate::{Code, Denied, Failure, Outcome};
 
 /// Why a call gave no result.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub enum Failed {
     /// The file system says so.
     Code(ErrorCode),
     /// The guest reached for what no mount gives it: a path that leads out, or something that is neither file nor folder.
     /// The guest gets the code; why is for the record.
-    Outside(ErrorCode, &'static str),
+    Outside(ErrorCode, Cow<'static, str>),
     /// The mount's quota has no room for it.
     Quota,
     /// It holds what the task was lent; why is for the record.
     Lent(String),
     /// The store ends: the task's budget is spent, or the guest broke the rules of its handles.
+    #[serde(skip)]
     Trap(wasmtime::Error),
 }
 
@@ -72,7 +75,7 @@ impl From<Denied> for Failed {
     fn from(denied: Denied) -> Self {
         match denied {
             Denied::Refused(_) => Self::Code(ErrorCode::Access),
-            exhausted @ Denied::Exhausted(_) => Self::Trap(wasmtime::Error::new(exhausted)),
+            ended => Self::Trap(wasmtime::Error::new(ended)),
         }
     }
 }
@@ -99,11 +102,11 @@ impl From<io::Error> for Failed {
     fn from(error: io::Error) -> Self {
         if error.kind() == io::ErrorKind::PermissionDenied && error.raw_os_error().is_none() {
             // cap-std makes this error itself, where a link or the kernel's resolution leads out.
-            return Self::Outside(ErrorCode::Access, "a link leads out of the folder");
+            return Self::Outside(ErrorCode::Access, Cow::Borrowed("a link leads out of the folder"));
         }
         match Errno::from_io_error(&error) {
             // A socket, or a pipe that nobody reads.
-            Some(Errno::NXIO | Errno::NODEV) => Self::Outside(ErrorCode::Access, NOT_A_FILE),
+            Some(Errno::NXIO | Errno::NODEV) => Self::Outside(ErrorCode::Access, NOT_A_FILE.into()),
             _ => Self::Code(code(&error)),
         }
     }

@@ -10,6 +10,7 @@ use serde::Serialize;
 use wasmtime::component::Resource as Handle;
 use wasmtime_wasi::p2::{DynInputStream, DynOutputStream};
 
+use super::answers::{Recorded as _, change, told, told_of_folders};
 use super::change::{self, At, Open, Resize, Stamp, Symlink};
 use super::descriptor::{Folder, Mounted, OpenFile, Opening, Place, READ, kind, stat};
 use super::streams::{Reader, UNDECIDED, Writer};
@@ -17,7 +18,7 @@ use super::types::{
     Advice, DescriptorFlags, DescriptorStat, DescriptorType, DirectoryEntry, ErrorCode, MetadataHashValue,
     NewTimestamp, OpenFlags, PathFlags,
 };
-use super::{Descriptor, Failed, Filesystem, Grant, Mount, Write, preopens, types};
+use super::{Descriptor, Failed, Filesystem, Grant, Ground, Mount, Write, preopens, types};
 use crate::capability::Scope;
 use crate::gate::{Code, Guard, Permit};
 
@@ -39,22 +40,28 @@ impl Drop for Listing {
 }
 
 impl Listing {
-    fn of(folder: &Folder, listed: &Arc<AtomicUsize>) -> Result<Self, Failed> {
-        let mut listing = Self { entries: Vec::new().into_iter(), count: 0, listed: Arc::clone(listed) };
+    /// What is in a folder, by name.
+    fn entries(folder: &Folder) -> Result<Vec<DirectoryEntry>, Failed> {
         let mut entries = Vec::new();
         for entry in folder.dir().entries()? {
             let entry = entry?;
             // A name that is not Unicode has no form in the interface, and so could not be opened either.
             let Ok(name) = entry.file_name().into_string() else { continue };
-            listing.count += 1;
-            if listed.fetch_add(1, Ordering::Relaxed) >= MOST_ENTRIES {
+            if entries.len() >= MOST_ENTRIES {
                 return Err(Failed::Code(ErrorCode::InsufficientMemory));
             }
             entries.push(DirectoryEntry { type_: kind(entry.file_type()?), name });
         }
         entries.sort_unstable_by(|one, other| one.name.cmp(&other.name));
-        listing.entries = entries.into_iter();
-        Ok(listing)
+        Ok(entries)
+    }
+
+    /// They, held for the guest, if it does not hold too many.
+    fn of(entries: Vec<DirectoryEntry>, listed: &Arc<AtomicUsize>) -> Result<Self, Failed> {
+        let count = entries.len();
+        let before = listed.fetch_add(count, Ordering::Relaxed);
+        let listing = Self { entries: entries.into_iter(), count, listed: Arc::clone(listed) };
+        if before + count > MOST_ENTRIES { Err(Failed::Code(ErrorCode::InsufficientMemory)) } else { Ok(listing) }
     }
 }
 
@@ -76,23 +83,6 @@ impl Serialize for Place {
     }
 }
 
-/// Asks the gate, and does it.
-async fn change<T, R>(
-    guard: Guard<'_, Grant>,
-    mount: &Mounted,
-    write: Write<T>,
-    act: fn(Permit<Write<T>>) -> Result<R, Failed>,
-) -> Result<R, Failed>
-where
-    T: std::fmt::Debug + Serialize + Send + Sync,
-{
-    let change = guard.run(write, async |permit| {
-        mount.mark();
-        act(permit)
-    });
-    change.await
-}
-
 /// What has two paths needs a permit for each.
 type ActBoth = fn(Permit<Write<Place>>, Permit<Write<Place>>) -> Result<(), Failed>;
 
@@ -103,21 +93,51 @@ async fn change_both(
     [from, to]: [Write<Place>; 2],
     act: ActBoth,
 ) -> Result<(), Failed> {
-    let both = guard.run(from, async move |from| {
-        let change = guard.run(to, async move |to| {
+    let act = async move |from| {
+        let act = async move |to| {
             mount.mark();
             act(from, to)
-        });
+        };
+        let change = async {
+            match mount.source.ground {
+                Ground::Workspace => guard.renew(to, act).await,
+                Ground::Folder => guard.answer(to, act).await,
+            }
+        };
         change.await.map_err(Failed::settled)
-    });
-    both.await
+    };
+    match mount.source.ground {
+        Ground::Workspace => guard.renew(from, act).await,
+        Ground::Folder => guard.answer(from, act).await,
+    }
+}
+
+/// Opens what is only read, unless it was opened before.
+fn opened_for_reading(
+    guard: Guard<'_, Grant>,
+    place: &Place,
+    path: &str,
+    opening: Opening,
+) -> Result<Descriptor, Failed> {
+    let mount = &place.folder.mount;
+    let mut opened = None;
+    let kind = told_of_folders(guard, mount, "filesystem.open-at", &(path, opening), || {
+        let descriptor = place.open(opening)?;
+        let kind = descriptor.told();
+        opened = Some(descriptor);
+        Ok(kind)
+    })?;
+    match opened {
+        Some(opened) => Ok(opened),
+        None => Descriptor::again(kind, mount, path),
+    }
 }
 
 /// Records it when the guest reached out of its mount.
 async fn recorded<R>(guard: Guard<'_, Grant>, mount: &Mounted, result: Result<R, Failed>) -> Result<R, Failed> {
     match result {
         Err(Failed::Outside(code, why)) => {
-            let denied = guard.refuse(Code::NotGranted, &Mount(mount.source.clone()), why).await;
+            let denied = guard.refuse(Code::NotGranted, &Mount(mount.source.clone()), &why).await;
             Err(match Failed::from(denied) {
                 trap @ Failed::Trap(_) => trap,
                 _ => Failed::Code(code),
@@ -272,7 +292,7 @@ impl types::HostDescriptor for Scope<'_, Filesystem> {
         if !file.readable {
             return Err(Failed::Code(ErrorCode::BadDescriptor));
         }
-        let stream: DynInputStream = Box::new(Reader::new(file, offset, Arc::clone(self.guard.budget())));
+        let stream: DynInputStream = Box::new(Reader::new(file, offset, &self.guard));
         Ok(self.table.push(stream)?)
     }
 
@@ -282,13 +302,13 @@ impl types::HostDescriptor for Scope<'_, Filesystem> {
         offset: u64,
     ) -> Result<Handle<DynOutputStream>, Failed> {
         let file = self.written(&descriptor, "write").await?;
-        let stream: DynOutputStream = Box::new(Writer::new(file, At::Offset(offset)));
+        let stream: DynOutputStream = Box::new(Writer::new(file, At::Offset(offset), &self.guard));
         Ok(self.table.push(stream)?)
     }
 
     async fn append_via_stream(&mut self, descriptor: Handle<Descriptor>) -> Result<Handle<DynOutputStream>, Failed> {
         let file = self.written(&descriptor, "write").await?;
-        let stream: DynOutputStream = Box::new(Writer::new(file, At::End));
+        let stream: DynOutputStream = Box::new(Writer::new(file, At::End, &self.guard));
         Ok(self.table.push(stream)?)
     }
 
@@ -299,11 +319,13 @@ impl types::HostDescriptor for Scope<'_, Filesystem> {
     }
 
     fn sync_data(&mut self, descriptor: Handle<Descriptor>) -> Result<(), Failed> {
-        Ok(self.held(&descriptor)?.sync(true)?)
+        let held = self.held(&descriptor)?;
+        told_of_folders(self.guard_of(held.mount()), held.mount(), "filesystem.sync-data", &(), || Ok(held.sync(true)?))
     }
 
     fn sync(&mut self, descriptor: Handle<Descriptor>) -> Result<(), Failed> {
-        Ok(self.held(&descriptor)?.sync(false)?)
+        let held = self.held(&descriptor)?;
+        told_of_folders(self.guard_of(held.mount()), held.mount(), "filesystem.sync", &(), || Ok(held.sync(false)?))
     }
 
     fn get_flags(&mut self, descriptor: Handle<Descriptor>) -> Result<DescriptorFlags, Failed> {
@@ -347,14 +369,20 @@ impl types::HostDescriptor for Scope<'_, Filesystem> {
 
     fn read(&mut self, descriptor: Handle<Descriptor>, length: u64, offset: u64) -> Result<(Vec<u8>, bool), Failed> {
         let file = self.held(&descriptor)?.file(ErrorCode::IsDirectory)?;
-        let bytes = file.read(offset, length)?;
+        let arguments = (&file.path, offset, length);
+        let guard = self.guard_of(&file.mount);
+        let bytes =
+            told_of_folders(guard, &file.mount, "filesystem.read", &arguments, || Ok(file.read(offset, length)?))?;
         let end = bytes.is_empty() && length > 0;
         Ok((bytes, end))
     }
 
     async fn write(&mut self, descriptor: Handle<Descriptor>, bytes: Vec<u8>, offset: u64) -> Result<u64, Failed> {
         let file = self.written(&descriptor, "write").await?;
-        let failed = match file.write(&bytes[..bytes.len().min(READ)], At::Offset(offset)) {
+        let (piece, guard) = (&bytes[..bytes.len().min(READ)], self.guard_of(&file.mount));
+        let arguments = (&file.path, offset, crate::bundle::Digest::of(piece).to_string());
+        let write = || file.write(piece, At::Offset(offset));
+        let failed = match told_of_folders(guard, &file.mount, "filesystem.put", &arguments, write) {
             Ok(written) => return Ok(written as u64),
             Err(failed) => failed,
         };
@@ -367,7 +395,11 @@ impl types::HostDescriptor for Scope<'_, Filesystem> {
     }
 
     fn read_directory(&mut self, descriptor: Handle<Descriptor>) -> Result<Handle<Listing>, Failed> {
-        let listing = Listing::of(self.held(&descriptor)?.folder()?, &self.host.listed)?;
+        let folder = self.folder(&descriptor)?;
+        let (guard, listed) = (self.guard_of(&folder.mount), &self.host.listed);
+        let list = || Listing::entries(&folder);
+        let entries = told_of_folders(guard, &folder.mount, "filesystem.list", &folder.path, list)?;
+        let listing = Listing::of(entries, listed)?;
         Ok(self.table.push(listing)?)
     }
 
@@ -376,7 +408,8 @@ impl types::HostDescriptor for Scope<'_, Filesystem> {
     }
 
     fn stat(&mut self, descriptor: Handle<Descriptor>) -> Result<DescriptorStat, Failed> {
-        Ok(stat(&self.held(&descriptor)?.metadata()?))
+        let held = self.held(&descriptor)?;
+        told(self.guard_of(held.mount()), "filesystem.stat", &held.path(), || Ok(stat(&held.metadata()?)))
     }
 
     async fn stat_at(
@@ -387,8 +420,10 @@ impl types::HostDescriptor for Scope<'_, Filesystem> {
     ) -> Result<DescriptorStat, Failed> {
         let folder = self.folder(&descriptor)?;
         let follow = flags.contains(PathFlags::SYMLINK_FOLLOW);
-        let found = folder.place(&path).and_then(|place| place.metadata(follow));
-        recorded(self.guard_of(&folder.mount), &folder.mount, found.map(|metadata| stat(&metadata))).await
+        let find = || Ok(stat(&folder.place(&path)?.metadata(follow)?));
+        let guard = self.guard_of(&folder.mount);
+        let found = told(guard, "filesystem.stat-at", &(&folder.path, &path, follow), find);
+        recorded(guard, &folder.mount, found).await
     }
 
     async fn set_times_at(
@@ -444,7 +479,7 @@ impl types::HostDescriptor for Scope<'_, Filesystem> {
                 let write = Write::new("open", &folder.mount, path, Open { place, opening });
                 change(guard, &folder.mount, write, change::open).await
             }
-            Ok((_, place)) => place.open(opening),
+            Ok((path, place)) => opened_for_reading(guard, &place, &path, opening),
             Err(failed) => Err(failed),
         };
         let opened = recorded(guard, &folder.mount, opened).await?;
@@ -453,8 +488,10 @@ impl types::HostDescriptor for Scope<'_, Filesystem> {
 
     async fn readlink_at(&mut self, descriptor: Handle<Descriptor>, path: String) -> Result<String, Failed> {
         let folder = self.folder(&descriptor)?;
-        let target = folder.place(&path).and_then(|place| place.read_link());
-        recorded(self.guard_of(&folder.mount), &folder.mount, target).await
+        let guard = self.guard_of(&folder.mount);
+        let read = || folder.place(&path)?.read_link();
+        let target = told_of_folders(guard, &folder.mount, "filesystem.readlink-at", &(&folder.path, &path), read);
+        recorded(guard, &folder.mount, target).await
     }
 
     async fn remove_directory_at(&mut self, descriptor: Handle<Descriptor>, path: String) -> Result<(), Failed> {
@@ -494,12 +531,19 @@ impl types::HostDescriptor for Scope<'_, Filesystem> {
             held.mount().touch();
             held.metadata()
         };
-        let (one, other) = (metadata(self.table.get(&one)?)?, metadata(self.table.get(&other)?)?);
-        Ok(super::quota::Inode::of(&one) == super::quota::Inode::of(&other))
+        let (one, other) = (self.table.get(&one)?, self.table.get(&other)?);
+        let guard = self.guard_of(one.mount());
+        let compare = || Ok(super::quota::Inode::of(&metadata(one)?) == super::quota::Inode::of(&metadata(other)?));
+        let same = told(guard, "filesystem.is-same-object", &(one.path(), other.path()), compare);
+        same.map_err(|failed| match failed {
+            Failed::Trap(error) => error,
+            _ => wasmtime::Error::msg("a file that is held cannot be looked at"),
+        })
     }
 
     fn metadata_hash(&mut self, descriptor: Handle<Descriptor>) -> Result<MetadataHashValue, Failed> {
-        Ok(self.held(&descriptor)?.hash()?)
+        let held = self.held(&descriptor)?;
+        told(self.guard_of(held.mount()), "filesystem.metadata-hash", &held.path(), || Ok(held.hash()?))
     }
 
     async fn metadata_hash_at(
@@ -510,8 +554,10 @@ impl types::HostDescriptor for Scope<'_, Filesystem> {
     ) -> Result<MetadataHashValue, Failed> {
         let folder = self.folder(&descriptor)?;
         let follow = flags.contains(PathFlags::SYMLINK_FOLLOW);
-        let hash = folder.place(&path).and_then(|place| place.hash(follow));
-        recorded(self.guard_of(&folder.mount), &folder.mount, hash).await
+        let guard = self.guard_of(&folder.mount);
+        let look = || folder.place(&path)?.hash(follow);
+        let hash = told(guard, "filesystem.metadata-hash-at", &(&folder.path, &path, follow), look);
+        recorded(guard, &folder.mount, hash).await
     }
 
     fn drop(&mut self, descriptor: Handle<Descriptor>) -> wasmtime::Result<()> {

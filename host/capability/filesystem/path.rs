@@ -45,7 +45,7 @@ impl Inside {
             match name {
                 "" | "." => {}
                 ".." => {
-                    let climbs = Failed::Outside(ErrorCode::Access, "the path climbs above its folder");
+                    let climbs = Failed::Outside(ErrorCode::Access, "the path climbs above its folder".into());
                     names.pop().ok_or(climbs)?;
                 }
                 name => names.push(name),
@@ -84,7 +84,7 @@ impl Inside {
     pub(super) fn below(&self, folder: &str) -> Result<String, Failed> {
         let path = if self.path == "." { folder.to_owned() } else { format!("{folder}/{}", self.path) };
         if path.len() > LONGEST_PATH {
-            Err(Failed::Outside(ErrorCode::NameTooLong, "the path is too long"))
+            Err(Failed::Outside(ErrorCode::NameTooLong, "the path is too long".into()))
         } else {
             Ok(path)
         }
@@ -106,13 +106,13 @@ impl fmt::Display for Inside {
 pub(super) fn check_target(target: &str) -> Result<(), Failed> {
     check(target)?;
     if target.split('/').any(|name| name == "..") {
-        return Err(Failed::Outside(ErrorCode::Access, "the link would lead upwards"));
+        return Err(Failed::Outside(ErrorCode::Access, "the link would lead upwards".into()));
     }
     Ok(())
 }
 
 fn check(text: &str) -> Result<(), Failed> {
-    let refused = |code, why| Err(Failed::Outside(code, why));
+    let refused = |code, why: &'static str| Err(Failed::Outside(code, why.into()));
     if text.is_empty() {
         refused(ErrorCode::Access, "the path is empty")
     } else if text.len() > LONGEST_PATH || text.split('/').any(|name| name.len() > LONGEST_NAME) {

@@ -8,16 +8,20 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use wasmtime_wasi::async_trait;
 use wasmtime_wasi::p2::{InputStream, OutputStream, Pollable, StreamError, StreamResult};
 
 use super::change::At;
+use super::descriptor::Mounted;
 use super::descriptor::{OpenFile, READ};
 use super::failure::Failed;
-use super::{Source, types};
+use super::{Ground, Source, types};
 use crate::audit::{Entry, Kind};
 use crate::budget::Budget;
-use crate::gate::{Code, Denied, detail};
+use crate::gate::{Code, Denied, Guard, detail};
+use crate::recorder::{Found, Question, Strand};
 
 /// The most bytes that one call writes.
 const WRITE: usize = 64 << 10;
@@ -29,14 +33,16 @@ pub(super) const UNDECIDED: &str = "the task carries other labels than when the 
 pub(super) struct Reader {
     file: Arc<OpenFile>,
     budget: Arc<Budget>,
+    strand: Strand,
     /// None after the end, or an error.
     offset: Option<u64>,
 }
 
 impl Reader {
     /// A stream from `offset` on, in bytes.
-    pub(super) fn new(file: Arc<OpenFile>, offset: u64, budget: Arc<Budget>) -> Self {
-        Self { file, budget, offset: Some(offset) }
+    pub(super) fn new<G>(file: Arc<OpenFile>, offset: u64, guard: &Guard<'_, G>) -> Self {
+        let (budget, strand) = (Arc::clone(guard.budget()), guard.strand());
+        Self { file, budget, strand, offset: Some(offset) }
     }
 }
 
@@ -49,10 +55,12 @@ impl InputStream for Reader {
         if size == 0 {
             return Ok(Bytes::new());
         }
-        let read = self.file.read(offset, size.min(READ) as u64);
+        let read = || self.file.read(offset, size.min(READ) as u64).map_err(Failed::from);
+        let arguments = (offset, size.min(READ) as u64);
+        let read = told(&mut self.strand, &self.file.mount, "stream.read", &arguments, read);
         // Set anew below, if there is more to come.
         self.offset = None;
-        let bytes = read.map_err(|error| StreamError::LastOperationFailed(error.into()))?;
+        let bytes = read.map_err(stream_error)?;
         if bytes.is_empty() {
             return Err(StreamError::Closed);
         }
@@ -69,6 +77,7 @@ impl Pollable for Reader {
 /// Writes to a file.
 pub(super) struct Writer {
     file: Arc<OpenFile>,
+    strand: Strand,
     at: At,
     /// An error that the guest has not been told yet.
     failed: Option<StreamError>,
@@ -77,13 +86,15 @@ pub(super) struct Writer {
 
 impl Writer {
     /// A stream to a place in a file.
-    pub(super) fn new(file: Arc<OpenFile>, at: At) -> Self {
-        Self { file, at, failed: None, closed: false }
+    pub(super) fn new<G>(file: Arc<OpenFile>, at: At, guard: &Guard<'_, G>) -> Self {
+        Self { file, strand: guard.strand(), at, failed: None, closed: false }
     }
 
     fn write_all(&mut self, mut bytes: &[u8]) -> Result<(), Failed> {
         while !bytes.is_empty() {
-            let written = match self.file.write(bytes, self.at) {
+            let arguments = crate::bundle::Digest::of(bytes).to_string();
+            let write = || self.file.write(bytes, self.at);
+            let written = match told(&mut self.strand, &self.file.mount, "stream.write", &arguments, write) {
                 Ok(0) => return Err(Failed::Code(types::ErrorCode::Io)),
                 Err(Failed::Code(types::ErrorCode::Interrupted)) => continue,
                 written => written?,
@@ -144,6 +155,29 @@ impl Pollable for Writer {
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(super) struct Coded(pub(super) types::ErrorCode);
+
+/// What a folder of the host answers a stream, unless it was answered before; the task's own folder is asked again.
+fn told<T: Serialize + DeserializeOwned>(
+    strand: &mut Strand,
+    mount: &Mounted,
+    what: &'static str,
+    arguments: &impl Serialize,
+    ask: impl FnOnce() -> Result<T, Failed>,
+) -> Result<T, Failed> {
+    if mount.source.ground == Ground::Workspace {
+        return ask();
+    }
+    let arguments = serde_json::to_vec(arguments).unwrap_or_default();
+    let found = strand.ask(Question::new(what, &arguments)).map_err(Denied::from)?;
+    match found {
+        Found::Recalled(answer) => answer,
+        Found::New(slot) => {
+            let answer = ask();
+            strand.recorder().keep(slot, &answer);
+            answer
+        }
+    }
+}
 
 fn stream_error(failed: Failed) -> StreamError {
     match failed.into_code() {

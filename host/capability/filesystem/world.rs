@@ -21,6 +21,7 @@ use crate::policy::Policy;
 use crate::policy::in_force::InForce;
 use crate::policy::point::Point;
 use crate::policy::rules::RuleFiles;
+use crate::recorder::{Nowhere, Recorder};
 use crate::task::{Clock, TaskId};
 
 /// The builder's own folders are made with ambient authority, as an operator's are.
@@ -150,6 +151,8 @@ impl World {
             key: [7; 32],
             effects: AtomicU64::new(0),
             leaks: Arc::default(),
+            recorder: Arc::new(Recorder::recording(Arc::new(Nowhere), u64::MAX)),
+            lost: crate::audit::Lost::default(),
         };
         (Arc::new(gate), log)
     }

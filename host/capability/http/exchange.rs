@@ -17,6 +17,7 @@ use wasmtime_wasi_http::{Error, WasiBody};
 use super::grant::{Grant, Rule};
 use super::headers::{self, Headers, is_spelled_alike};
 use super::outflow::{Cut, Watched};
+use super::retold::Recording;
 use super::target::{BadTarget, Target};
 use super::traffic::{Account, Amount, Traffic};
 use super::{Arrived, Attached, Failed, Http, Outgoing, Payload, Request, Sender, Unsendable};
@@ -25,6 +26,7 @@ use crate::capability::secrets::lease::Lending;
 use crate::gate::{Approval, Code, Denied, Guard, Notes, Permit, cleared};
 use crate::label::Labels;
 use crate::leak::Found;
+use crate::recorder::Question;
 
 /// What a guest asks for, in its own words.
 pub(super) struct Wish {
@@ -38,6 +40,15 @@ pub(super) struct Wish {
 }
 
 impl Wish {
+    /// What an answer to it depends on; its body is told by what was answered before.
+    pub(super) fn question(&self) -> Question {
+        let mut asked = self.told().into_bytes();
+        for (name, value) in &self.headers {
+            asked.extend([b"\n", name.as_str().as_bytes(), b":", value.as_bytes()].concat());
+        }
+        Question::new("http.request", &asked)
+    }
+
     fn told(&self) -> String {
         format!("{} {}://{}{}", self.method, self.scheme, self.authority, self.path_and_query)
     }
@@ -64,10 +75,11 @@ pub(super) struct Exchange {
     pub(super) slots: Arc<Semaphore>,
 }
 
-/// Where the guest waits.
+/// Where the guest waits, and what it is given is kept.
 struct Delivery {
     head: Option<oneshot::Sender<Reply>>,
     body: Option<mpsc::Sender<Result<Bytes, Error>>>,
+    recording: Recording,
 }
 
 impl Delivery {
@@ -81,6 +93,7 @@ impl Delivery {
 
     /// Gives the guest a response, whose body will come in pieces.
     fn begin(&mut self, status: StatusCode, headers: HeaderMap) {
+        self.recording.head(status, &headers);
         let (pieces, arriving) = mpsc::channel(1);
         let mut response = http::Response::new(Arriving(arriving).boxed_unsync());
         *response.status_mut() = status;
@@ -93,12 +106,19 @@ impl Delivery {
     }
 
     /// Gives the guest a piece of the body. False when it does not want more.
-    async fn piece(&self, piece: Vec<u8>) -> bool {
+    async fn piece(&mut self, piece: Vec<u8>) -> bool {
         let Some(pieces) = &self.body else { return false };
+        self.recording.piece(&piece);
         piece.is_empty() || pieces.send(Ok(piece.into())).await.is_ok()
     }
 
-    async fn fail(self, error: Error) {
+    async fn fail(mut self, failed: Failed) {
+        if let Failed::Denied(Denied::Unrecalled(_)) = &failed {
+            // The whole task ends.
+            std::future::pending::<()>().await;
+        }
+        self.recording.end(Err(&failed));
+        let error = failed.into();
         match (self.head, self.body) {
             (Some(head), _) => drop(head.send(Err(error))),
             (None, Some(body)) => drop(body.send(Err(error)).await),
@@ -129,14 +149,14 @@ enum Went {
 
 impl Exchange {
     /// Carries out a wish, and gives the guest what comes of it.
-    pub(super) async fn run(self, wish: Wish, head: oneshot::Sender<Reply>) {
-        let mut delivery = Delivery { head: Some(head), body: None };
+    pub(super) async fn run(self, wish: Wish, head: oneshot::Sender<Reply>, recording: Recording) {
+        let mut delivery = Delivery { head: Some(head), body: None, recording };
         // What ends the exchange is settled before the guest hears of it: also the end of a body.
         if let Err(failed) = self.carry_out(wish, &mut delivery).await {
             if let Failed::Denied(Denied::Exhausted(exhausted)) = &failed {
                 self.guarded.guard::<Http>().budget().overdraw(*exhausted);
             }
-            delivery.fail(failed.into()).await;
+            delivery.fail(failed).await;
         }
     }
 
@@ -228,7 +248,7 @@ impl Exchange {
                 // Recorded; what the guest hears is more exact.
                 return match guard.refuse(Code::Quota, &request, &why).await {
                     Denied::Refused(_) => Err(Failed::RequestTooLong { longest }),
-                    exhausted @ Denied::Exhausted(_) => Err(exhausted.into()),
+                    ended => Err(ended.into()),
                 };
             }
             collected.extend_from_slice(&piece);
@@ -241,7 +261,7 @@ impl Exchange {
 async fn unsendable(guard: &Guard<'_, Grant>, told: String, why: &BadTarget) -> Failed {
     match guard.refuse(Code::NotGranted, &Unsendable(told), &why.to_string()).await {
         Denied::Refused(_) => Failed::Target,
-        exhausted @ Denied::Exhausted(_) => exhausted.into(),
+        ended => ended.into(),
     }
 }
 
@@ -296,8 +316,10 @@ impl Hop<'_> {
         // is gained while the decision waits for the disk.
         let labels = self.guard.actor().labels.now();
         let again = request.credential.is_some().then(|| request.clone());
+        let slot = delivery.recording.slot().cloned();
+        let key = self.guard.idempotency_key(request.redirects);
         self.guard
-            .run(request, async |permit| {
+            .run_at(slot.as_ref(), request, async |permit| {
                 let notes = permit.notes();
                 let cut = Cut::default();
                 // Not before it is known that the request may be made: people can be asked about that for longer than a
@@ -309,7 +331,7 @@ impl Hop<'_> {
                     account.take(more)?;
                     notes.put("sent", more.sent);
                     let stream = stream.map(|body| self.watched(body, &account, labels, notes.clone(), &cut));
-                    self.send(permit, stream, credential, delivery, &account).await
+                    self.send(permit, stream, (credential, key), delivery, &account).await
                 };
                 let result = tokio::select! {
                     result = timeout(time, sent) => result.unwrap_or(Err(Failed::Timeout)),
@@ -322,6 +344,9 @@ impl Hop<'_> {
                         self.guard.gain(&self.rule.labels);
                     }
                     notes.put("error", crate::audit::escaped(&failed.to_string()));
+                }
+                if !matches!(result, Ok(Went::Redirected(..))) {
+                    delivery.recording.end(result.as_ref().map(drop));
                 }
                 result
             })
@@ -357,12 +382,12 @@ impl Hop<'_> {
         &self,
         permit: Permit<Request>,
         stream: Option<WasiBody>,
-        credential: Option<Attached>,
+        (credential, idempotency_key): (Option<Attached>, String),
         delivery: &mut Delivery,
         account: &Account,
     ) -> Result<Went, Failed> {
         let notes = permit.notes();
-        let outgoing = Outgoing { stream, connect: self.patience.connect, credential };
+        let outgoing = Outgoing { stream, connect: self.patience.connect, credential, idempotency_key };
         let sending = timeout(self.patience.first_byte, self.exchange.sender.send(permit, outgoing));
         let Arrived { status, headers, mut body, address } = tokio::select! {
             arrived = sending => arrived.unwrap_or(Err(Failed::Timeout))?,

@@ -9,23 +9,28 @@ use std::time::Duration;
 
 use http::HeaderName;
 use http::uri::Scheme;
+use http_body_util::BodyExt as _;
 use tokio::sync::{Semaphore, oneshot};
 use wasmtime::StoreContextMut;
-use wasmtime::component::{Linker, Resource as Handle};
-use wasmtime_wasi::runtime::{AbortOnDropJoinHandle, spawn};
+use wasmtime::component::{Linker, LinkerInstance, Resource as Handle};
+use wasmtime_wasi::p2::Pollable as _;
+use wasmtime_wasi::runtime::{AbortOnDropJoinHandle, poll_noop, spawn};
 use wasmtime_wasi_http::p2::bindings::http::types;
+use wasmtime_wasi_http::p2::body::HostFutureTrailers;
 use wasmtime_wasi_http::p2::types::{HostFutureIncomingResponse, HostOutgoingRequest};
-use wasmtime_wasi_http::p2::{HttpError, HttpResult};
+use wasmtime_wasi_http::p2::{DEFAULT_OUTGOING_BODY_BUFFER_CHUNKS, HttpError, HttpResult};
 use wasmtime_wasi_http::{
     Error, ForbiddenHeaderFilter, RequestOptions, WasiBody, WasiHttp, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks,
 };
 
-use super::exchange::{Exchange, Patience, Wish};
+use super::exchange::{Exchange, Patience, Reply, Wish};
+use super::retold::{Fault, Head, Recording, Retold, Told};
 use super::traffic::Traffic;
 use super::{Http, Sender, Unsendable, headers};
 use crate::capability::secrets::lease::Lending;
 use crate::capability::{Guarded, TaskState};
 use crate::gate::{Code, Denied};
+use crate::recorder::Found;
 
 /// The interface of requests and responses.
 const TYPES: &str = "wasi:http/types@0.2.12";
@@ -35,6 +40,8 @@ const OUTGOING_HANDLER: &str = "wasi:http/outgoing-handler@0.2.12";
 const LONGEST_HEADERS: usize = 32 * 1024;
 /// The bytes that a guest may write to a body at once.
 const LONGEST_WRITE: usize = 64 * 1024;
+/// Pieces of a body that are held while what was written before is written again.
+const MOST_CHUNKS: usize = 1 << 20;
 /// Exchanges of one store that run at once; more wait for their turn.
 const MOST_AT_ONCE: usize = 8;
 /// Exchanges of one store that are not over, with those that wait for their turn.
@@ -52,6 +59,8 @@ pub struct Opened {
     lending: Lending,
     slots: Arc<Semaphore>,
     running: Vec<Leash>,
+    /// Bodies of requests that were sent before: they are read, and go nowhere.
+    told: Vec<AbortOnDropJoinHandle<()>>,
 }
 
 impl Opened {
@@ -60,7 +69,16 @@ impl Opened {
         let mut context = WasiHttpCtx::new();
         context.set_field_size_limit(LONGEST_HEADERS);
         let slots = Arc::new(Semaphore::new(MOST_AT_ONCE));
-        Self { context, hooks: Hooks::default(), sender, traffic, lending, slots, running: Vec::new() }
+        Self {
+            context,
+            hooks: Hooks::default(),
+            sender,
+            traffic,
+            lending,
+            slots,
+            running: Vec::new(),
+            told: Vec::new(),
+        }
     }
 }
 
@@ -103,8 +121,35 @@ fn bound(linker: &mut Linker<TaskState>) -> wasmtime::Result<()> {
             },))
         },
     )?;
+    answered(&mut interface)?;
     linker.allow_shadowing(false);
     Ok(())
+}
+
+/// Whether an answer is there yet depends on how fast the world is: where it was not, that is recorded.
+fn answered(interface: &mut LinkerInstance<'_, TaskState>) -> wasmtime::Result<()> {
+    interface.func_wrap(
+        "[method]future-incoming-response.get",
+        |mut store: StoreContextMut<'_, TaskState>, (future,): (Promised,)| {
+            let (guarded, mut view) = seen(store.data_mut());
+            let get = |_| types::HostFutureIncomingResponse::get(&mut view, future);
+            Ok((guarded.guard::<Http>().there_yet("future-incoming-response.get", get)?,))
+        },
+    )?;
+    interface.func_wrap(
+        "[method]future-trailers.get",
+        |mut store: StoreContextMut<'_, TaskState>, (future,): (Handle<HostFutureTrailers>,)| {
+            let (guarded, mut view) = seen(store.data_mut());
+            let get = |was_there: bool| {
+                if was_there {
+                    // It is still, but has to be looked at.
+                    let _ = poll_noop(std::pin::pin!(view.table.get_mut(&future)?.ready()));
+                }
+                types::HostFutureTrailers::get(&mut view, future)
+            };
+            Ok((guarded.guard::<Http>().there_yet("future-trailers.get", get)?,))
+        },
+    )
 }
 
 /// What a guest hands over: a request, and what it would wait for.
@@ -114,9 +159,13 @@ type Promised = Handle<HostFutureIncomingResponse>;
 
 /// What `wasi:http/types` works on.
 fn view(state: &mut TaskState) -> WasiHttpCtxView<'_> {
+    seen(state).1
+}
+
+fn seen(state: &mut TaskState) -> (Guarded, WasiHttpCtxView<'_>) {
     let (guarded, opened, table) = state.detached::<Http>();
-    opened.hooks.guarded = Some(guarded);
-    WasiHttpCtxView { ctx: &mut opened.context, hooks: &mut opened.hooks, table }
+    opened.hooks.guarded = Some(guarded.clone());
+    (guarded, WasiHttpCtxView { ctx: &mut opened.context, hooks: &mut opened.hooks, table })
 }
 
 /// Which headers are the guest's to set.
@@ -160,6 +209,12 @@ impl WasiHttpHooks for Hooks {
     fn p2_outgoing_body_chunk_size(&mut self) -> usize {
         LONGEST_WRITE
     }
+
+    /// What was written before is written again without waiting: how much that is, was bounded then.
+    fn p2_outgoing_body_buffer_chunks(&mut self) -> usize {
+        let recalls = self.guarded.as_ref().is_some_and(|guarded| guarded.guard::<Http>().recalls());
+        if recalls { MOST_CHUNKS } else { DEFAULT_OUTGOING_BODY_BUFFER_CHUNKS }
+    }
 }
 
 type Worker = Box<dyn Future<Output = Result<(), Error>> + Send>;
@@ -176,23 +231,51 @@ fn handle(
     let options = options.map(|options| table.delete(options)).transpose()?.unwrap_or_default();
     let request = table.delete(request)?;
     let wish = wish(request, &options)?;
-    let Opened { sender, traffic, lending, slots, running, .. } = opened;
+    let Opened { sender, traffic, lending, slots, running, told, .. } = opened;
     let (sender, traffic, slots) = (Arc::clone(sender), Arc::clone(traffic), Arc::clone(slots));
+    let guard = guarded.guard::<Http>();
+    let mut strand = guard.strand();
+    let slot = match guard.ask_flowing::<Told<Head>, Fault>(&mut strand, wish.question()).map_err(HttpError::trap)? {
+        Found::Recalled(Err(Fault::TooMany)) => return Err(types::ErrorCode::ConnectionLimitReached.into()),
+        Found::Recalled(head) => {
+            told.extend(wish.body.map(|body| spawn(read_out(body))));
+            let response = Retold { guarded, traffic, strand }.response(head);
+            return Ok(table.push(promised(response))?);
+        }
+        Found::New(slot) => slot,
+    };
+    let recording = Recording::new(guarded.clone(), Arc::clone(&traffic), strand, slot);
     let exchange = Exchange { guarded, sender, traffic, lending: lending.clone(), slots };
     let (head, arriving) = oneshot::channel();
     running.retain(Leash::holds);
     if running.len() >= MOST_UNDER_WAY {
         let why = format!("{MOST_UNDER_WAY} requests are under way");
         exchange.refuse(&wish, &why);
+        recording.fail(Fault::TooMany);
         return Err(types::ErrorCode::ConnectionLimitReached.into());
     }
-    running.push(Leash::on(exchange.run(wish, head)));
+    running.push(Leash::on(exchange.run(wish, head, recording)));
     let response = spawn(async move {
         // The exchange answers, or the store is gone.
         let response = arriving.await.unwrap_or(Err(Error::ConnectionTerminated))?;
         Ok((response, spawn(std::future::ready(()))))
     });
     Ok(table.push(HostFutureIncomingResponse::Pending(response))?)
+}
+
+/// A response that was had before is there at once; one that nobody waited for never is.
+fn promised(response: Option<Reply>) -> HostFutureIncomingResponse {
+    match response {
+        Some(response) => {
+            let response = response.map(|response| (response, spawn(std::future::ready(()))));
+            HostFutureIncomingResponse::Ready(response)
+        }
+        None => HostFutureIncomingResponse::Pending(spawn(std::future::pending())),
+    }
+}
+
+async fn read_out(mut body: WasiBody) {
+    while let Some(Ok(_)) = body.frame().await {}
 }
 
 fn wish(request: HostOutgoingRequest, options: &RequestOptions) -> HttpResult<Wish> {

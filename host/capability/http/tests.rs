@@ -13,7 +13,8 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, oneshot};
 use wasmtime_wasi_http::Error;
 
-use super::exchange::{Exchange, Patience, Wish};
+use super::exchange::{Exchange, Patience, Reply, Wish};
+use super::retold::Recording;
 use super::{Grant, Http};
 use crate::audit::{AuditError, Entry, Kind, Ledger, Ticket};
 use crate::capability::filesystem::world::{Log, PERMIT, World};
@@ -67,7 +68,7 @@ impl Net {
         let actor = Arc::new(Actor::new(TaskId::generate(), "desk", "agent", "sha256:0".to_owned(), None));
         let (head, arriving) = oneshot::channel();
         let exchange = self.exchange(gate, &actor, &format!("methods = [\"GET\"], {rule}"));
-        let (response, ()) = tokio::join!(arriving, exchange.run(wish(authority, path, None), head));
+        let (response, ()) = tokio::join!(arriving, ran(exchange, wish(authority, path, None), head));
         (response.unwrap().map(|response| response.status().as_u16()), log.refusals())
     }
 
@@ -122,6 +123,11 @@ impl Ledger for SlowLog {
     }
 }
 
+async fn ran(exchange: Exchange, wish: Wish, head: oneshot::Sender<Reply>) {
+    let recording = Recording::begun(&exchange);
+    exchange.run(wish, head, recording).await;
+}
+
 #[test]
 fn a_label_that_is_gained_while_the_disk_is_waited_for_cuts_a_body_off() {
     run(async {
@@ -139,7 +145,7 @@ fn a_label_that_is_gained_while_the_disk_is_waited_for_cuts_a_body_off() {
         let exchange = net.exchange(Arc::new(gate), &actor, &rule);
         let (head, arriving) = oneshot::channel();
         let wish = wish(&format!("127.0.0.1:{port}"), "/v1/x", Some("secret"));
-        let (response, ()) = tokio::join!(arriving, exchange.run(wish, head));
+        let (response, ()) = tokio::join!(arriving, ran(exchange, wish, head));
         assert!(matches!(response.unwrap(), Err(Error::HttpRequestDenied)));
         assert_eq!(log.refusals(), ["http.request refused"]);
     });
@@ -155,7 +161,7 @@ fn a_request_that_is_dropped_while_the_disk_is_waited_for_leaves_an_outcome() {
         gate.ledger = Arc::new(SlowLog { log: Arc::clone(&log), gains: None });
         let rule = format!("methods = [\"GET\"], {RULE}, host = \"127.0.0.1\"");
         let (head, _arriving) = oneshot::channel();
-        let exchange = net.exchange(Arc::new(gate), &actor, &rule).run(wish("127.0.0.1", "/v1/x", None), head);
+        let exchange = ran(net.exchange(Arc::new(gate), &actor, &rule), wish("127.0.0.1", "/v1/x", None), head);
         assert!(tokio::time::timeout(Duration::from_millis(50), exchange).await.is_err());
         let codes: Vec<String> = log.entries().iter().map(|entry| entry.code.clone()).collect();
         assert_eq!(codes, ["allowed", "abandoned"]);

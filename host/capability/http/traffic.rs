@@ -29,7 +29,7 @@ impl Default for Allowance {
 }
 
 /// What was exchanged.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Amount {
     /// Requests.
     pub requests: u64,
@@ -88,6 +88,22 @@ impl Traffic {
         let after = sum(before, more, allowed)?;
         hosts.insert(host.to_owned(), after);
         Ok(())
+    }
+
+    /// What was exchanged with each host.
+    pub(super) fn now(&self) -> Vec<(String, Amount)> {
+        self.lock().iter().map(|(host, amount)| (host.clone(), *amount)).collect()
+    }
+
+    /// So much had been exchanged, in a process before this one: it is no less.
+    pub(super) fn stood_at(&self, then: &[(String, Amount)]) {
+        let mut hosts = self.lock();
+        for (host, amount) in then {
+            let now = hosts.entry(host.clone()).or_default();
+            now.requests = now.requests.max(amount.requests);
+            now.sent = now.sent.max(amount.sent);
+            now.received = now.received.max(amount.received);
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Amount>> {

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use super::super::{Context, Failure, FormatArgument};
+use super::super::{Context, Failure, FormatArgument, Mistake};
 use super::{named, readable};
 use crate::audit::{Record, ocsf, otlp};
 
@@ -25,6 +25,10 @@ pub(in super::super) fn export(
     arguments: &Arguments,
     format: FormatArgument,
 ) -> Result<ExitCode, Failure> {
+    if format == FormatArgument::Json {
+        let help = "use `--format jsonl`, which is also what is written without it, `ocsf` or `otlp`";
+        return Err(Mistake::failure("an export is no single JSON value", help));
+    }
     let host = context.host()?;
     let task = arguments.task.as_deref().map(|name| named(&host, name)).transpose()?;
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());

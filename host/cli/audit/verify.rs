@@ -97,6 +97,12 @@ fn of_home(
                 .to_owned(),
         );
     }
+    if verdict.by_home > 0 {
+        let others = verdict.by_home;
+        notes.push(format!(
+            "{others} stored checkpoints are of names that no given key is of: the home's own verified them"
+        ));
+    }
     if !elsewhere {
         notes.push(END.to_owned());
     }
@@ -146,8 +152,11 @@ fn open(path: &Path) -> Result<Box<dyn Read>, Failure> {
 /// The checkpoints in a file.
 fn kept(path: &Path) -> Result<Vec<Checkpoint>, Failure> {
     let mut text = String::new();
-    let read = open(path)?.take(LONGEST).read_to_string(&mut text);
-    read.map_err(|error| unreadable(path, &error))?;
+    let read = open(path)?.take(LONGEST + 1).read_to_string(&mut text).map_err(|error| unreadable(path, &error))?;
+    if read as u64 > LONGEST {
+        let message = format!("`{}` is longer than {} MiB", path.display(), LONGEST >> 20);
+        return Err(Mistake::failure(message, "give the checkpoints that matter: the newest is enough"));
+    }
     Checkpoint::all(&text).map_err(|error| {
         let message = format!("`{}` holds something else than checkpoints: {error}", path.display());
         Mistake::failure(message, "it holds what `ambit audit checkpoint` printed, unchanged, one after another")

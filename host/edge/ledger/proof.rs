@@ -2,10 +2,10 @@
 
 use super::super::checkpoints::{self, CheckpointError};
 use super::{AuditLog, each};
+use crate::audit::Verifier;
 use crate::audit::checkpoint::{Checkpoint, Proof};
 use crate::audit::note::VerifierKey;
 use crate::audit::tree::Prover;
-use crate::audit::{Flaw, Verifier};
 
 impl AuditLog {
     /// The newest checkpoint; it is made, if there are records that no other speaks of.
@@ -14,7 +14,13 @@ impl AuditLog {
     /// When there are no records, the key cannot be had, or the log does not hold.
     pub async fn checkpoint(&self) -> Result<Checkpoint, CheckpointError> {
         let Some(checkpoints) = self.checkpoints.clone() else { return Err(CheckpointError::Damaged) };
-        self.database.write(move |rows| checkpoints.make(rows)).await
+        loop {
+            let checkpoints = checkpoints.clone();
+            let (made, is_whole) = self.database.write(move |rows| checkpoints.make(rows)).await?;
+            if is_whole {
+                return Ok(made);
+            }
+        }
     }
 
     /// The key that checkpoints are verified with; it is made, if there is none.
@@ -46,8 +52,8 @@ impl AuditLog {
         let newest = checkpoints::stored(&self.database.read(), None)?.filter(|newest| newest.size >= seq);
         let checkpoint = match newest {
             Some(newest) => {
-                let odd = |reason| Flaw::Unbelieved { size: newest.size, reason };
-                newest.note.parse().map_err(odd)?
+                let signer = checkpoints::public(&self.database.read(), newest.origin().as_ref())?;
+                newest.open(&signer.ok_or(CheckpointError::Damaged)?)?.0
             }
             None => self.checkpoint().await?,
         };

@@ -26,6 +26,8 @@ struct State {
     announced: u64,
     /// Why the first could not.
     reason: Option<AuditError>,
+    /// One of this generation could not be written, and it is not known yet what else came of its transaction.
+    is_failing: bool,
 }
 
 /// One piece of work on the log, from when it is queued until it is known what came of it.
@@ -74,15 +76,27 @@ impl Turn {
             let error = AuditError::from(error);
             let mut state = self.standing.state();
             self.withdraw(&mut state);
-            state.fail(self.generation, &error);
+            if self.generation == state.generation {
+                state.is_failing = true;
+                state.reason.get_or_insert_with(|| error.clone());
+            }
             error
         })
+    }
+
+    /// Whether nothing that was queued before it has failed.
+    ///
+    /// # Errors
+    /// Why something did.
+    pub(super) fn admitted(&self) -> Result<(), AuditError> {
+        let state = self.standing.state();
+        state.reason.clone().filter(|_| state.has_failed(self.generation)).map_or(Ok(()), Err)
     }
 
     /// The record that has to come before.
     fn announce(&self) -> Result<Option<Entry>, AuditError> {
         let mut state = self.standing.state();
-        if let Some(reason) = state.reason.clone().filter(|_| self.generation < state.generation) {
+        if let Some(reason) = state.reason.clone().filter(|_| state.has_failed(self.generation)) {
             return Err(reason);
         }
         let records = state.lost - state.announced;
@@ -116,10 +130,16 @@ impl Turn {
 }
 
 impl State {
+    /// Whether what was queued in a generation fails, because something before it did.
+    fn has_failed(&self, generation: u64) -> bool {
+        generation < self.generation || (generation == self.generation && self.is_failing)
+    }
+
     /// Takes note of a failure that is not merely that of another one before.
     fn fail(&mut self, generation: u64, error: &AuditError) {
         if generation == self.generation {
             self.generation += 1;
+            self.is_failing = false;
             self.reason.get_or_insert_with(|| error.clone());
         }
     }

@@ -24,8 +24,8 @@ fn entry(later: u64) -> Entry {
 
 impl World {
     /// Checkpoints every so many records, or milliseconds.
-    fn new(records: u64, milliseconds: u64, key: KeySetting) -> Self {
-        Self::on(tempfile::tempdir().unwrap(), records, milliseconds, &key)
+    fn new(records: u64, milliseconds: u64, key: &KeySetting) -> Self {
+        Self::on(tempfile::tempdir().unwrap(), records, milliseconds, key)
     }
 
     fn on(folder: tempfile::TempDir, records: u64, milliseconds: u64, key: &KeySetting) -> Self {
@@ -99,7 +99,7 @@ const REFUSE_COMMITS: &str =
 #[test]
 fn a_log_that_lost_records_says_so_before_it_goes_on() {
     for refuse in [REFUSE, REFUSE_COMMITS] {
-        let world = World::new(1000, 60_000, file());
+        let world = World::new(1000, 60_000, &file());
         assert_eq!(world.append(1), Ok(1));
         assert!(world.log.mend().is_none());
         world.change(refuse);
@@ -139,7 +139,7 @@ proptest! {
     /// However failures and records fall together: what was confirmed is there, what was not is counted, in one chain.
     #[test]
     fn nothing_is_lost_unsaid(steps in proptest::collection::vec((0u8..3, 0usize..6), 1..8)) {
-        let world = World::new(3, 60_000, file());
+        let world = World::new(3, 60_000, &file());
         world.append(0).unwrap();
         let mut confirmed = vec![1];
         let mut failed = 0;
@@ -202,7 +202,7 @@ fn neighbours(value: &Value) -> Vec<Value> {
         (0..bytes.len()).map(flip).chain([[bytes, b" "].concat()]).collect()
     };
     match value {
-        Value::Integer(number) => (0..63).map(|bit| Value::Integer(number ^ (1 << bit))).collect(),
+        Value::Integer(number) => (0..64).map(|bit| Value::Integer(number ^ (1_i64 << bit))).collect(),
         Value::Blob(bytes) => flipped(bytes).into_iter().map(Value::Blob).collect(),
         Value::Text(text) => {
             // What is no UTF-8 any more is written as bytes, below.
@@ -217,7 +217,7 @@ fn neighbours(value: &Value) -> Vec<Value> {
 
 #[test]
 fn every_changed_byte_of_every_column_is_found() {
-    let world = World::new(4, 3_600_000, file());
+    let world = World::new(4, 3_600_000, &file());
     world.fill(0..6);
     world.checkpoint();
     assert_eq!(world.verdict().unwrap().checkpoints, 2);
@@ -252,7 +252,7 @@ fn every_changed_byte_of_every_column_is_found() {
 #[test]
 fn checkpoints_are_made_by_number_and_by_time() {
     const HOUR: u64 = 3_600_000;
-    let world = World::new(4, HOUR, file());
+    let world = World::new(4, HOUR, &file());
     let covered = |world: &World| world.verdict().map(|verdict| (verdict.checkpoints, verdict.covered)).unwrap();
     world.fill(0..3);
     assert_eq!(covered(&world), (0, 0));
@@ -283,7 +283,7 @@ fn checkpoints_are_made_by_number_and_by_time() {
 
 #[test]
 fn a_key_that_cannot_be_had_stops_nothing() {
-    let world = World::new(2, 60_000, KeySetting::Systemd("nowhere".to_owned()));
+    let world = World::new(2, 60_000, &KeySetting::Systemd("nowhere".to_owned()));
     world.fill(0..6);
     let verdict = world.verdict().unwrap();
     assert_eq!((verdict.head.seq, verdict.checkpoints), (6, 0));
@@ -305,7 +305,7 @@ fn a_key_that_cannot_be_had_stops_nothing() {
 
 #[test]
 fn no_checkpoint_is_signed_of_a_log_that_does_not_hold() {
-    let world = World::new(1000, 60_000, file());
+    let world = World::new(1000, 60_000, &file());
     world.fill(0..6);
     world.change("DROP TRIGGER audit_is_not_changed; UPDATE audit SET text = 'other' WHERE seq = 3;");
     let error = world.runtime.block_on(world.log.checkpoint()).unwrap_err();
@@ -316,7 +316,7 @@ fn no_checkpoint_is_signed_of_a_log_that_does_not_hold() {
 
 #[test]
 fn a_record_of_a_checkpoint_is_proved() {
-    let world = World::new(1000, 60_000, file());
+    let world = World::new(1000, 60_000, &file());
     world.fill(0..11);
     let key = world.runtime.block_on(world.log.key()).unwrap();
     for seq in 1..=12 {

@@ -5,7 +5,7 @@ use rusqlite::OptionalExtension as _;
 use super::super::checkpoints::{self, CheckpointError, Stored};
 use super::{AuditLog, number, page};
 use crate::audit::checkpoint::Checkpoint;
-use crate::audit::note::{KeyName, VerifierKey};
+use crate::audit::note::VerifierKey;
 use crate::audit::{Flaw, Hash, Head, Verifier};
 
 /// Records that are read at once.
@@ -20,15 +20,27 @@ pub struct Verdict {
     pub root: Hash,
     /// How many stored checkpoints were verified.
     pub checkpoints: u64,
+    /// How many of them are of names that no given key is of: they were verified with the home's own.
+    pub by_home: u64,
     /// How many records the last of them speaks of.
     pub covered: u64,
     /// Why checkpoints cannot be signed at present, if records have gone without one for long.
     pub unsigned: Option<String>,
 }
 
+/// The stored checkpoints that hold.
+#[derive(Default)]
+struct Counted {
+    checkpoints: u64,
+    by_home: u64,
+    /// Of how many records the last one speaks.
+    covered: u64,
+}
+
 impl AuditLog {
-    /// Checks the whole log, beside checkpoints that were kept elsewhere. With `keys`, logs of their names are believed by
-    /// these keys alone; the others by the home's own.
+    /// Checks the whole log, beside checkpoints that were kept elsewhere. With `keys`, those are believed by these keys
+    /// alone; without any, by the home's own. Stored checkpoints of other names are verified with the home's own, and
+    /// counted apart.
     ///
     /// # Errors
     /// When the database cannot be read. What is wrong with the log is the inner error.
@@ -49,7 +61,7 @@ impl AuditLog {
         }
         let mut verifier = Verifier::against(kept);
         let checked = self.check(&mut verifier, keys)?;
-        let (checkpoints, covered) = match checked {
+        let Counted { checkpoints, by_home, covered } = match checked {
             Ok(checked) => checked,
             Err(flaw) => return Ok(Err(flaw)),
         };
@@ -61,33 +73,27 @@ impl AuditLog {
             return Ok(Err(Flaw::Truncated { last: head.seq, task, expected }));
         }
         let unsigned = self.unsigned(covered, head.seq)?;
-        Ok(Ok(Verdict { head, root: verifier.tree().root(), checkpoints, covered, unsigned }))
+        Ok(Ok(Verdict { head, root: verifier.tree().root(), checkpoints, by_home, covered, unsigned }))
     }
 
     /// Why a checkpoint that was kept elsewhere is not believed, if it is not.
     fn believed(&self, checkpoint: &Checkpoint, keys: &[VerifierKey]) -> Result<Option<Flaw>, CheckpointError> {
-        let Some(key) = self.key_of(Some(&checkpoint.origin), keys)? else {
-            return Ok(Some(Flaw::Stranger { origin: checkpoint.origin.clone() }));
+        let origin = &checkpoint.origin;
+        let key = match keys {
+            [] => checkpoints::public(&self.database.read(), Some(origin))?,
+            keys => keys.iter().find(|key| key.name() == origin).cloned(),
         };
+        let Some(key) = key else { return Ok(Some(Flaw::Stranger { origin: origin.clone() })) };
         let size = checkpoint.size;
         Ok(checkpoint.verify(&key).err().map(|reason| Flaw::Unbelieved { size, reason }))
     }
 
-    fn key_of(&self, origin: Option<&KeyName>, keys: &[VerifierKey]) -> Result<Option<VerifierKey>, CheckpointError> {
-        match keys.iter().find(|key| Some(key.name()) == origin) {
-            Some(key) => Ok(Some(key.clone())),
-            None => checkpoints::public(&self.database.read(), origin),
+    /// Goes through all records, and through all stored checkpoints beside them.
+    fn check(&self, verifier: &mut Verifier, keys: &[VerifierKey]) -> Result<Result<Counted, Flaw>, CheckpointError> {
+        let mut counted = Counted::default();
+        if let Some(size) = checkpoints::of_nothing(&self.database.read())? {
+            return Ok(Err(Flaw::Stored { size, what: "it speaks of no number of records that there can be" }));
         }
-    }
-
-    /// Goes through all records, and through all stored checkpoints beside them. Gives how many checkpoints there were, and
-    /// of how many records the last one speaks.
-    fn check(
-        &self,
-        verifier: &mut Verifier,
-        keys: &[VerifierKey],
-    ) -> Result<Result<(u64, u64), Flaw>, CheckpointError> {
-        let (mut count, mut covered) = (0, 0);
         let next = |after| checkpoints::stored(&self.database.read(), after);
         let mut stored = next(Some(0))?;
         loop {
@@ -101,36 +107,45 @@ impl AuditLog {
                 }
                 let seq = verifier.head().seq;
                 while let Some(there) = stored.take_if(|stored| stored.size <= seq) {
-                    if let Err(flaw) = self.check_stored(&there, verifier, keys)? {
-                        return Ok(Err(flaw));
+                    match self.check_stored(&there, verifier, keys)? {
+                        Ok(by_home) => counted.by_home += u64::from(by_home),
+                        Err(flaw) => return Ok(Err(flaw)),
                     }
-                    (count, covered) = (count + 1, there.size);
+                    (counted.checkpoints, counted.covered) = (counted.checkpoints + 1, there.size);
                     stored = next(Some(there.size))?;
                 }
             }
         }
         // One that was made meanwhile speaks of records that came meanwhile.
         let longer = stored.filter(|stored| stored.size > verifier.head().seq);
-        let Some(longer) = longer else { return Ok(Ok((count, covered))) };
+        let Some(longer) = longer else { return Ok(Ok(counted)) };
         if super::page(&self.database.read(), None, verifier.head().seq, 1)?.is_empty() {
             let origin = longer.origin();
             let odd = Flaw::Stored { size: longer.size, what: "it names no log" };
             let last = verifier.head().seq;
             return Ok(Err(origin.map_or(odd, |origin| Flaw::Shorter { last, origin, expected: longer.size })));
         }
-        Ok(Ok((count, covered)))
+        Ok(Ok(counted))
     }
 
+    /// Whether a stored checkpoint that holds was verified with the home's key, though others were given.
     fn check_stored(
         &self,
         stored: &Stored,
         verifier: &Verifier,
         keys: &[VerifierKey],
-    ) -> Result<Result<(), Flaw>, CheckpointError> {
+    ) -> Result<Result<bool, Flaw>, CheckpointError> {
         let size = stored.size;
         let Some(origin) = stored.origin() else { return Ok(Err(Flaw::Stored { size, what: "it names no log" })) };
-        let Some(key) = self.key_of(Some(&origin), keys)? else { return Ok(Err(Flaw::Stranger { origin })) };
-        Ok(stored.open(&key).and_then(|(checkpoint, _)| verifier.compare(&checkpoint)))
+        let given = keys.iter().find(|key| *key.name() == origin).cloned();
+        let by_home = given.is_none() && !keys.is_empty();
+        let key = match given {
+            None => checkpoints::public(&self.database.read(), Some(&origin))?,
+            given => given,
+        };
+        let Some(key) = key else { return Ok(Err(Flaw::Stranger { origin })) };
+        let holds = stored.open(&key).and_then(|(checkpoint, _)| verifier.compare(&checkpoint));
+        Ok(holds.map(|()| by_home))
     }
 
     /// Why the records since the last checkpoint have none, if they should have one by now.

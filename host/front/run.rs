@@ -1,0 +1,230 @@
+//! Runs a job: a gate is made, the work is carried out under it, and how it ended is recorded.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use super::end::{End, carry_out, refused_at_load, released};
+use super::report::{AuditRange, BundleName, Report};
+use super::{Audience, FrontError, Host, Job, Work, keep};
+use crate::approval::Desk;
+use crate::audit::{Entry, Kind, Ledger, Lost};
+use crate::budget::Budget;
+use crate::bundle::Digest;
+use crate::capability::filesystem::Folders;
+use crate::edge::keep::Destination;
+use crate::edge::running::Hold;
+use crate::edge::tasks::{Ended, Started};
+use crate::edge::variables::HostVariables;
+use crate::edge::workspace::TaskFolder;
+use crate::gate::{Actor, Gate};
+use crate::label::Labels;
+use crate::recorder::{Recorder, Unrecalled};
+use crate::runtime::{Outside, Session, Tank};
+use crate::task::{Clock, Seeds, TaskId};
+
+/// What a task stands on when it begins, or goes on.
+pub(super) struct Ground {
+    pub(super) task: TaskId,
+    pub(super) seeds: Seeds,
+    pub(super) key: [u8; 32],
+    pub(super) recorder: Arc<Recorder>,
+    /// How many effects were asked for before.
+    pub(super) effects: u64,
+    /// Where records go.
+    pub(super) ledger: Arc<dyn Ledger>,
+    /// Where people are asked.
+    pub(super) desk: Arc<dyn Desk>,
+    /// The folder of the task.
+    pub(super) workspace: Arc<TaskFolder>,
+    /// Opens folders of the host, unless they are as the host has them.
+    pub(super) folders: Option<Arc<dyn Folders>>,
+}
+
+/// A job that is carried out.
+pub(super) struct Course {
+    pub(super) gate: Arc<Gate>,
+    pub(super) actor: Arc<Actor>,
+    name: BundleName,
+    work: Work,
+    plan: Option<Result<crate::runtime::plan::Plan, crate::runtime::plan::LoadRefusal>>,
+    outside: Outside,
+    seeds: Seeds,
+    tank: Tank,
+    output: Labels,
+    keep: Option<Destination>,
+    workspace: Arc<TaskFolder>,
+    /// What the record of its start says.
+    pub(super) detail: String,
+}
+
+impl Host {
+    /// Runs a job until it ends or `cancelled` does.
+    ///
+    /// # Errors
+    /// When it could not be recorded. Everything else is in the report.
+    pub async fn run(
+        &self,
+        job: Job,
+        audience: Audience,
+        cancelled: impl Future<Output = ()>,
+    ) -> Result<Report, FrontError> {
+        let task = TaskId::generate();
+        let name = task.to_string();
+        let hold = self.running.take(&name).map_err(FrontError::Running)?;
+        let (bundle, input) = (job.work.bundle(), Digest::of(job.work.input().as_bytes()));
+        let (seeds, key) = (job.seeds(&bundle, &input)?, crate::config::entropy()?);
+        let started = Started {
+            task: name.clone(),
+            bundle: bundle.name,
+            version: bundle.version,
+            digest: bundle.digest,
+            input: input.to_string(),
+            seeds: seeds.clone(),
+            key,
+            recipe: job.kept_recipe(),
+        };
+        self.tasks.start(started).await?;
+        let recorder = Arc::new(Recorder::recording(self.journal.keeper(&name), job.limits.journal));
+        let mut course = self.course(job, self.ground(task, seeds, key, recorder), &audience);
+        let start = course.gate.entry(Kind::Start, &course.actor, "task.run");
+        let first = course.gate.append(Entry { detail: course.detail.clone(), ..start }).await?;
+        let end = course.take(cancelled).await;
+        self.settle(course, end, first, hold).await
+    }
+
+    /// What a task of this home stands on.
+    pub(super) fn ground(&self, task: TaskId, seeds: Seeds, key: [u8; 32], recorder: Arc<Recorder>) -> Ground {
+        let workspace = self.workspaces.of(&task.to_string());
+        let (ledger, desk) = (Arc::new(self.audit.clone()), Arc::new(self.approvals.clone()));
+        Ground { task, seeds, key, recorder, effects: 0, ledger, desk, workspace, folders: None }
+    }
+
+    /// Makes the gate of a task, and all that it needs to be carried out.
+    pub(super) fn course(&self, job: Job, ground: Ground, audience: &Audience) -> Course {
+        let name = job.work.bundle();
+        let input = Digest::of(job.work.input().as_bytes());
+        let detail = job.describe(&name, &input);
+        let Job { work, plan, folders, limits, output, rules, user, approvals, keep, .. } = job;
+        let Ground { task, seeds, key, recorder, effects, ledger, desk, workspace, folders: instead } = ground;
+        let tank = Tank(limits.fuel);
+        let gate = Arc::new(Gate {
+            rules,
+            budget: Budget::new(limits),
+            clock: Arc::new(Clock::start()),
+            ledger,
+            point: self.point.clone(),
+            desk,
+            approvals,
+            observer: Arc::clone(&audience.observer),
+            key,
+            effects: AtomicU64::new(effects),
+            leaks: Arc::default(),
+            recorder,
+            lost: Lost::default(),
+        });
+        let labels = plan.as_ref().map(|plan| plan.root.labels.clone()).unwrap_or_default();
+        let actor = Actor::new(task, &name.name, &work.root(), name.digest.clone(), user);
+        let outside = Outside {
+            store: Arc::clone(&self.outside_store) as _,
+            folders: instead.unwrap_or_else(|| Arc::new(self.folders.fixing(&folders))),
+            workspace: Arc::clone(&workspace) as _,
+            variables: Arc::new(HostVariables),
+            log: Arc::clone(&audience.log),
+            web: Arc::clone(&self.web),
+            broker: Arc::new(self.secrets.clone()),
+            minter: Arc::new(self.identities.clone()),
+        };
+        let (actor, plan) = (Arc::new(actor.carrying(labels)), Some(plan));
+        Course { gate, actor, name, work, plan, outside, seeds, tank, output, keep, workspace, detail }
+    }
+
+    /// Records how a task ended, or that it waits, and reports it.
+    pub(super) async fn settle(
+        &self,
+        course: Course,
+        end: End,
+        first: u64,
+        hold: Option<Hold>,
+    ) -> Result<Report, FrontError> {
+        let Course { gate, actor, workspace, output, keep, .. } = &course;
+        let task = &actor.principal.task;
+        if let Some(why) = gate.recorder.ended() {
+            // It is not at its end: it goes on another time, or cannot.
+            workspace.remove().map_err(FrontError::Workspace)?;
+            if let Unrecalled::Suspended(approval) = &why {
+                self.journal.put_away(task, approval).await?;
+            }
+            let last = self.audit.span(task)?.last;
+            return self.report(&course, End::stopped(&why), (first, last));
+        }
+        gate.recorder.flush();
+        let kept = match keep {
+            Some(to) => Some(keep::keep(workspace, to, gate, actor, output).await?),
+            None => None,
+        };
+        let removed = workspace.remove();
+        let record = Entry {
+            code: end.status.as_str().to_owned(),
+            detail: serde_json::to_string(&course.usage()).unwrap_or_default(),
+            text: gate.told(actor, end.error.as_ref().map_or("", |error| &error.message)),
+            ..gate.entry(Kind::End, actor, "task.run")
+        };
+        gate.make_up().await?;
+        let last = gate.append(record).await?;
+        self.approvals.withdraw_all(task).await?;
+        self.journal.end(task, &end.told()).await?;
+        let ended = Ended {
+            task: task.clone(),
+            status: end.status,
+            usage: serde_json::to_value(course.usage()).unwrap_or_default(),
+            error: end.error.as_ref().and_then(|error| serde_json::to_value(error).ok()),
+            audit: (first, last),
+        };
+        self.tasks.end(ended).await?;
+        drop(hold);
+        let report = self.report(&course, end, (first, last))?;
+        removed.map_err(FrontError::Workspace)?;
+        Ok(Report { kept, ..report })
+    }
+
+    pub(super) fn report(&self, course: &Course, end: End, (first, last): (u64, u64)) -> Result<Report, FrontError> {
+        let head = self.audit.hash(last)?;
+        let End { status, output, error } = end;
+        let (task, labels) = (course.actor.principal.task.clone(), course.actor.labels.now());
+        let (bundle, usage) = (course.name.clone(), course.usage());
+        Ok(Report {
+            task,
+            bundle,
+            status,
+            output,
+            error,
+            labels,
+            kept: None,
+            usage,
+            audit: AuditRange { first, last, head },
+        })
+    }
+}
+
+impl Course {
+    /// Carries it out, until it ends or `cancelled` does.
+    pub(super) async fn take(&mut self, cancelled: impl Future<Output = ()>) -> End {
+        let (gate, actor) = (&self.gate, &self.actor);
+        match self.plan.take() {
+            None => End::nothing(),
+            Some(Err(refusal)) => refused_at_load(gate, actor, refusal).await,
+            Some(Ok(plan)) => {
+                let session = Session::new(plan, Arc::clone(gate), self.seeds.clone(), self.outside.clone());
+                let end = carry_out(&session, &self.work, gate, actor, &mut self.tank, cancelled).await;
+                released(end, gate, actor, &self.output).await
+            }
+        }
+    }
+
+    /// What it consumed.
+    fn usage(&self) -> crate::task::Usage {
+        let fuel = self.gate.budget.limits().fuel;
+        crate::task::Usage { fuel: fuel - self.tank.0.min(fuel), ..self.gate.budget.usage() }
+    }
+}
