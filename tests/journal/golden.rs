@@ -26,7 +26,7 @@ fn dumped(database: &Connection) -> String {
     let mut dump = format!("PRAGMA user_version = {version};\n");
     let schema = |kinds: &str| {
         let query = format!("SELECT sql FROM sqlite_master WHERE type IN ({kinds}) AND sql NOT NULL ORDER BY rowid");
-        texts(&query).iter().map(|sql| format!("{sql};\n")).collect::<String>()
+        texts(&query).iter().flat_map(|sql| [sql.as_str(), ";\n"]).collect::<String>()
     };
     dump.push_str(&schema("'table'"));
     for table in
@@ -34,7 +34,9 @@ fn dumped(database: &Connection) -> String {
     {
         let columns = texts(&format!("SELECT 'quote(' || name || ')' FROM pragma_table_info('{table}')"));
         let rows = texts(&format!("SELECT {} FROM {table}", columns.join(" || ', ' || ")));
-        rows.iter().for_each(|row| dump.push_str(&format!("INSERT INTO {table} VALUES ({row});\n")));
+        for row in rows {
+            dump.push_str(&format!("INSERT INTO {table} VALUES ({row});\n"));
+        }
     }
     dump.push_str(&schema("'index', 'trigger'"));
     dump
