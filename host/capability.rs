@@ -36,7 +36,7 @@ use toml::Spanned;
 use toml::de::DeValue;
 use wasmtime::component::{HasData, Linker, ResourceTable};
 
-use crate::gate::{Actor, Denied, Effect, Gate, Guard, Refusal};
+use crate::gate::{Actor, Denied, Effect, Gate, Guard};
 use crate::label::Labels;
 use crate::manifest::{Section, Sections};
 use crate::policy::Resource;
@@ -205,11 +205,7 @@ pub enum OpenError {
     },
 }
 
-impl crate::gate::Failure for OpenError {
-    fn refusal(&self) -> Option<Refusal> {
-        if let Self::Denied(denied) = self { denied.refusal() } else { None }
-    }
-}
+impl crate::gate::Failure for OpenError {}
 
 /// What the outside of the host offers capabilities: implemented in `edge/` and `runtime.rs`, wired in one place.
 #[derive(Clone)]

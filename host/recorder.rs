@@ -243,6 +243,8 @@ struct Tape {
     closed: Option<&'static str>,
     /// Why the task is at its end, as far as it is told: what is answered now is not recorded.
     ended: Option<Unrecalled>,
+    /// Calls that changed the task's own folder: they are made again, and so are those that lead to them.
+    again: BTreeSet<String>,
     /// Crossings whose effects go on while the guest does, and those that wait for a person.
     busy: BTreeSet<Crossing>,
     waiting: BTreeSet<Crossing>,
@@ -289,6 +291,7 @@ impl Recorder {
             room,
             closed: None,
             ended: None,
+            again: BTreeSet::new(),
             busy: BTreeSet::new(),
             waiting: BTreeSet::new(),
         };
@@ -470,6 +473,18 @@ impl Recorder {
             // In the order of the tape.
             self.keeper.keep(batch);
         }
+    }
+
+    /// A store changed the task's own folder, which is made again when the task goes on: so is the call.
+    pub fn runs_again(&self, path: &str) {
+        let mut tape = self.tape();
+        let ends = path.match_indices('/').map(|(end, _)| end).chain([path.len()]);
+        tape.again.extend(ends.map(|end| path[..end].to_owned()));
+    }
+
+    /// Whether a call has to be made again when the task goes on.
+    pub fn is_run_again(&self, path: &str) -> bool {
+        self.tape().again.contains(path)
     }
 
     /// A call is over: its answer stands for everything below its path.

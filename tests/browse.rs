@@ -7,7 +7,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 use xtask::services::{Service, Talk};
 
-use super::support::{Answer, keep_compiled, policy_with, take_compiled};
+use super::support::{Answer, assert_told_again, keep_compiled, policy_with, take_compiled};
 use super::wire::Wire;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
@@ -62,7 +62,9 @@ impl House {
         let bundle = format!("guest-examples/bundles/{bundle}");
         let answer = self.ambit(&["run", &bundle, "--policy", policy.to_str().unwrap(), "--input", &input]);
         assert_eq!(self.ambit(&["audit", "verify"]).code, 0);
-        answer.json()
+        let report = answer.json();
+        assert_told_again(&self.ambit(&["task", "replay", report["task"].as_str().unwrap()]));
+        report
     }
 
     /// Records of requests, of a kind.

@@ -8,7 +8,9 @@ use std::process::{Command, Stdio};
 use serde_json::{Value, json};
 use xtask::services::{Admission, Service, Talk, Workloads};
 
-use super::support::{Answer, Running, assert_no_file_holds, keep_compiled, policy_with, take_compiled};
+use super::support::{
+    Answer, Running, assert_no_file_holds, assert_told_again, keep_compiled, policy_with, take_compiled,
+};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 /// What the host admits whoever bears it.
@@ -91,6 +93,7 @@ impl Development {
         let report = answer.json();
         let left = std::fs::read_dir(self.home().join("workspaces")).into_iter().flatten().count();
         assert_eq!(left, 0, "a workspace was left behind: {report}");
+        assert_told_again(&self.ambit(&["task", "replay", report["task"].as_str().unwrap()]));
         report
     }
 

@@ -37,6 +37,7 @@ mod journal;
 mod keys;
 mod labels;
 mod linking;
+mod ops_runner;
 mod policies;
 mod readme;
 mod support_desk;

@@ -73,6 +73,8 @@ fn the_shipped_grants_fit_the_shipped_bundles() {
         ("researcher-leak", 0),
         ("support-desk", 0),
         ("support-desk-twisted", 0),
+        ("ops-runner", 0),
+        ("ops-runner-implant", 0),
         ("dev-workspace", 0),
         ("dev-workspace-hoarder", 0),
     ] {

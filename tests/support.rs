@@ -261,6 +261,11 @@ fn copy_with(from: &Path, to: &Path, change: &dyn Fn(&str) -> String) {
     }
 }
 
+/// A task was told again, and came to the same end.
+pub(crate) fn assert_told_again(answer: &Answer) {
+    assert!(answer.code == 0 && answer.json()["ends_early"] == false, "{answer:?}");
+}
+
 /// The exit code that belongs to a status.
 pub(crate) fn code_of(status: &str) -> i32 {
     match status {

@@ -7,7 +7,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 use xtask::services::{Service, Talk};
 
-use super::support::{Answer, Running, keep_compiled, policy_with, take_compiled};
+use super::support::{Answer, Running, assert_told_again, keep_compiled, policy_with, take_compiled};
 
 /// A home, and a billing service that runs with a ledger in it.
 struct Desk {
@@ -51,6 +51,8 @@ impl Desk {
         let input = input.to_string();
         let report = self.ambit(&["run", &folder, "--policy", policy.path().to_str().unwrap(), "--input", &input]);
         assert_eq!(report["status"], "succeeded", "{report}");
+        let replay = ["task", "replay", report["task"].as_str().unwrap()];
+        assert_told_again(&Answer::of(self.command(&replay).output().unwrap()));
         report
     }
 

@@ -173,6 +173,10 @@ impl Effect for Mount {
         self.0.resource()
     }
 
+    fn asked(&self) -> Result<Vec<u8>, serde_json::Error> {
+        serde_json::to_vec(&(&self.0.guest, self.0.access))
+    }
+
     fn covered(&self, grant: &Grant) -> bool {
         let Self(source) = self;
         let fits = |mount: &Granted| {
@@ -206,6 +210,10 @@ impl<T: std::fmt::Debug + Serialize + Send + Sync> Effect for Write<T> {
 
     fn resource(&self) -> Resource {
         self.source.resource()
+    }
+
+    fn asked(&self) -> Result<Vec<u8>, serde_json::Error> {
+        serde_json::to_vec(&(&self.source.guest, self.operation, &self.path, &self.target))
     }
 
     fn lasts(&self) -> Option<&'static str> {

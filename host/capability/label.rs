@@ -9,7 +9,7 @@ use wasmtime::component::Linker;
 
 use super::tools::{shown, types};
 use super::{Capability, Lens, OpenError, Scope, Setting, Target, TaskState};
-use crate::gate::{Denied, Durability, Effect, Failure, Guard, Refusal};
+use crate::gate::{Denied, Durability, Effect, Failure, Guard};
 use crate::label::Labels;
 use crate::policy::Resource;
 use crate::policy::schema::Action;
@@ -91,11 +91,7 @@ impl From<Denied> for Kept {
     }
 }
 
-impl Failure for Kept {
-    fn refusal(&self) -> Option<Refusal> {
-        self.0.refusal()
-    }
-}
+impl Failure for Kept {}
 
 impl Capability for Label {
     const NAME: &'static str = "label";

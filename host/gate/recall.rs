@@ -222,12 +222,10 @@ impl<G> Guard<'_, G> {
         X: Failure,
     {
         let question = Self::question_of(&effect);
-        let slot = match self.asked_before::<Kept<(), Option<Refusal>>>(question)? {
-            Found::Recalled(Kept { result: Err(Some(refusal)), gained, usage }) => {
-                self.stands(&gained, usage);
-                return Err(Denied::Refused(refusal).into());
-            }
-            Found::Recalled(Kept { gained, usage, .. }) => {
+        let slot = match self.asked_before::<Kept<(), Refusal>>(question)? {
+            Found::Recalled(kept) => {
+                let (gained, usage) = (kept.gained.clone(), kept.usage);
+                self.given(kept).map_err(Denied::Refused)?;
                 let result = execute(Permit::again(effect)).await;
                 self.stands(&gained, usage);
                 return result;
@@ -235,8 +233,18 @@ impl<G> Guard<'_, G> {
             Found::New(slot) => slot,
         };
         let before = self.actor.labels.now();
-        let result = self.run(effect, execute).await;
-        self.keep(slot, &before, result.as_ref().map(drop).map_err(Failure::refusal));
+        let (permit, mut settlement) = match self.decide(effect, None).await {
+            Ok(decided) => decided,
+            Err(denied) => {
+                if let Denied::Refused(refusal) = &denied {
+                    self.keep(slot, &before, Err::<(), _>(*refusal));
+                }
+                return Err(denied.into());
+            }
+        };
+        let result = execute(permit).await;
+        settlement.come_to(&result);
+        self.keep(slot, &before, Ok::<(), Refusal>(()));
         result
     }
 
@@ -339,13 +347,19 @@ impl<G> Guard<'_, G> {
         }
     }
 
+    /// The store changes the task's own folder.
+    pub fn runs_again(&self) {
+        self.gate.recorder.runs_again(&self.actor.path);
+    }
+
     /// Whether the store comes to nothing new yet.
     pub fn recalls(&self) -> bool {
         self.gate.recorder.recalls(&self.actor.path)
     }
 
     /// As [`Self::answer`], for a call that is a task of its own below `path`. Once it is over, its answer stands for all
-    /// that was asked within it; before that, it is entered again without being decided on, and goes on.
+    /// that was asked within it, unless it changed the task's own folder; before that, it is entered again without being
+    /// decided on, and goes on.
     ///
     /// # Errors
     /// As there.
@@ -374,25 +388,32 @@ impl<G> Guard<'_, G> {
                 decided?
             }
         };
-        let slot =
-            match recorder.exception::<Kept<I::Told, ()>>(&self.actor.path, self.import, over).map_err(Denied::from)? {
-                Exception::Recalled(kept) => {
-                    settlement.forget();
-                    return match self.given(kept) {
-                        Ok(told) => inner.again(told),
-                        Err(()) => Err(Denied::from(Unrecalled::Ended).into()),
-                    };
-                }
-                Exception::Usual => None,
-                Exception::New(slot) => Some(slot),
-            };
+        let over = recorder.exception::<Kept<Option<I::Told>, ()>>(&self.actor.path, self.import, over);
+        let slot = match over.map_err(Denied::from)? {
+            Exception::Recalled(Kept { result, gained, usage }) => {
+                settlement.forget();
+                let result = match result {
+                    Ok(Some(told)) => inner.again(told),
+                    // What it did to the task's own folder is done again.
+                    Ok(None) | Err(()) => inner.execute(permit).await,
+                };
+                self.stands(&gained, usage);
+                return result;
+            }
+            Exception::Usual => None,
+            Exception::New(slot) => Some(slot),
+        };
         let before = self.actor.labels.now();
         let result = inner.execute(permit).await;
         settlement.come_to(&result);
+        let told = (!recorder.is_run_again(path)).then(|| inner.told(&result));
+        let is_told = told.is_some();
         if let Some(slot) = slot {
-            self.keep(slot, &before, Ok::<_, ()>(inner.told(&result)));
+            self.keep(slot, &before, Ok::<_, ()>(told));
         }
-        recorder.drop_below(path);
+        if is_told {
+            recorder.drop_below(path);
+        }
         result
     }
 
@@ -464,7 +485,7 @@ impl<G> Guard<'_, G> {
         let (resource, mut asked) = (effect.resource().to_string(), Vec::new());
         asked.extend((resource.len() as u64).to_be_bytes());
         asked.extend(resource.as_bytes());
-        asked.extend(serde_json::to_vec(effect).unwrap_or_default());
+        asked.extend(effect.asked().unwrap_or_default());
         Question::new(effect.action(), &asked)
     }
 

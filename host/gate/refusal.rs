@@ -59,13 +59,6 @@ pub enum Denied {
     Unrecalled(#[from] Unrecalled),
 }
 
-impl Denied {
-    /// The refusal that it is, if it is one.
-    pub fn refusal(&self) -> Option<Refusal> {
-        if let Self::Refused(refusal) = self { Some(*refusal) } else { None }
-    }
-}
-
 /// What an effect that was allowed can fail with.
 pub trait Failure: From<Denied> {
     /// What its outcome is recorded as: `failed`, or the code of a refusal that only showed while it ran.
@@ -76,11 +69,6 @@ pub trait Failure: From<Denied> {
     /// What the guest behind the effect said when it broke down, for the record's field of guest-made text.
     fn text(&self) -> &str {
         ""
-    }
-
-    /// The refusal that it is, if it is one.
-    fn refusal(&self) -> Option<Refusal> {
-        None
     }
 }
 

@@ -42,9 +42,10 @@ usage: cargo xtask COMMAND
   guests         build guest-examples/ and put each bundle's components into its folder
   foreign        build the guests in Python, and fetch the one that somebody else built
   demo           run the main job and its hostile twins
-  serve          run the documentation server, the billing service and the repository host until Ctrl-C:
+  serve          run the documentation server, the billing service, the repository host and the manager of
+                 services until Ctrl-C:
                  [--docs DIR] [--docs-port PORT] [--ledger DIR] [--billing-port PORT]
-                 [--repositories DIR] [--repository-port PORT]
+                 [--repositories DIR] [--repository-port PORT] [--manager-port PORT]
                  [--repository-keys FILE] [--trust-domain NAME] [--repository-token FILE]
   test [--real]  run every check; with --real those against real servers as well";
 

@@ -19,6 +19,7 @@ pub(crate) struct Options {
     /// The folder of repositories; without it, one in cargo's build folder.
     repositories: Option<PathBuf>,
     repository_port: u16,
+    manager_port: u16,
     /// The file with the keys of those who are admitted; without it, one in cargo's build folder.
     keys: Option<PathBuf>,
     /// The trust domain that they are of.
@@ -37,6 +38,7 @@ impl Options {
             billing_port: 8802,
             repositories: None,
             repository_port: 8804,
+            manager_port: 8805,
             keys: None,
             trust_domain: "ambit.local".to_owned(),
             token: None,
@@ -49,6 +51,7 @@ impl Options {
                 ["--billing-port", port] => options.billing_port = port.parse().ok()?,
                 ["--repositories", folder] => options.repositories = Some(PathBuf::from(folder)),
                 ["--repository-port", port] => options.repository_port = port.parse().ok()?,
+                ["--manager-port", port] => options.manager_port = port.parse().ok()?,
                 ["--repository-keys", file] => options.keys = Some(PathBuf::from(file)),
                 ["--trust-domain", name] => (*name).clone_into(&mut options.trust_domain),
                 ["--repository-token", file] => options.token = Some(PathBuf::from(file)),
@@ -83,9 +86,11 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<(), Failur
     let repositories = repositories.unwrap_or_else(|| workspace.relative(&workspace.target.join("repositories")));
     let (admission, admitted) = options.admission(workspace)?;
     let repository = Service::repository(&repositories, options.repository_port, admission, Talk::Requests)?;
+    let manager = Service::manager(options.manager_port, Talk::Requests)?;
     eprintln!("docs: {} at {}/docs/", options.docs.display(), docs.url());
     eprintln!("billing: ledger in {} at {}", ledger.display(), billing.url());
     eprintln!("repository: {} at {}, for {admitted}", repositories.display(), repository.url());
+    eprintln!("manager: the services `web` and `database` at {}", manager.url());
     eprintln!("Ctrl-C ends them");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::Signal)?;
     runtime.block_on(tokio::signal::ctrl_c()).map_err(Failure::Signal)

@@ -5,6 +5,7 @@
 //! | [`Service::documentation`] | a folder of documents, as a web server shows it | `researcher` |
 //! | [`Service::billing`] | refunds as JSON, with a ledger in a folder | `support-desk` |
 //! | [`Service::repository`] | Git repositories, for whoever is admitted | `dev-workspace` |
+//! | [`Service::manager`] | services that are ill, and can be restarted | `ops-runner` |
 //! | [`Service::outside`] | takes whatever it is sent | `researcher-leak` |
 //!
 //! Each has a thread and a runtime of its own, so that a test needs neither, and ends when it is dropped.
@@ -13,6 +14,7 @@ mod admission;
 mod billing;
 mod documentation;
 mod ledger;
+mod manager;
 mod repository;
 
 use std::io;
@@ -131,6 +133,15 @@ impl Service {
     /// See [`Error`].
     pub fn repository(folder: &Path, port: u16, admission: Admission, talk: Talk) -> Result<Self, Error> {
         Self::start("repository", repository::router(folder, admission)?, port, talk)
+    }
+
+    /// Manages services: `web`, which is ill, and `database`. Port 0 is any that is free.
+    ///
+    /// # Errors
+    ///
+    /// See [`Error`].
+    pub fn manager(port: u16, talk: Talk) -> Result<Self, Error> {
+        Self::start("manager", manager::router(), port, talk)
     }
 
     /// A host that is none of the house's: it takes whatever it is sent, all of it, and says how many bytes that was. Port 0

@@ -99,7 +99,10 @@ where
         act(permit)
     };
     match mount.source.ground {
-        Ground::Workspace => guard.renew(write, execute).await,
+        Ground::Workspace => {
+            guard.runs_again();
+            guard.renew(write, execute).await
+        }
         Ground::Folder => {
             let (told, again) = (R::told, |told| R::again(told, mount, &path));
             guard.answer_as(write, execute, told, again).await

@@ -25,7 +25,7 @@ pub(super) fn open(
     now: &Moment,
 ) -> Result<Result<String, Unasked>, DatabaseError> {
     // The task has asked this very thing, and its host broke down, or it was put away.
-    let same = "SELECT id FROM approval WHERE digest = ?1 AND task = ?2 AND state IN ('open', 'approved')";
+    let same = "SELECT id FROM approval WHERE digest = ?1 AND task = ?2 AND state NOT IN ('used', 'withdrawn')";
     let same: Option<String> = transaction
         .prepare_cached(same)?
         .query_row((request.digest.0, &request.entry.task), |row| row.get(0))
