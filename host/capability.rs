@@ -39,8 +39,9 @@ use wasmtime::component::{HasData, Linker, ResourceTable};
 use crate::gate::{Actor, Denied, Effect, Gate, Guard};
 use crate::label::Labels;
 use crate::manifest::{Section, Sections};
-use crate::policy::Resource;
+use crate::policy::judged::Judged;
 use crate::policy::schema::{Action, Terms};
+use crate::policy::{Attribute, Resource};
 use crate::recorder::Border;
 use crate::task::Seeds;
 use crate::tool::Function;
@@ -128,6 +129,15 @@ pub trait Capability: Sized + Send + Sync + 'static {
     fn narrow(grant: &Self::Grant, request: &Self::Request) -> Option<Self::Grant>;
     /// What one of [`Self::ACTIONS`] on the resource of that name would act on; none when the grant does not cover it.
     fn find(grant: &Self::Grant, action: &str, resource: &str) -> Option<Target>;
+    /// What an effect that was judged before would act on under this grant; none when the grant does not cover it.
+    fn again(grant: &Self::Grant, judged: &Judged) -> Option<Again> {
+        Self::find(grant, &judged.action, &judged.resource.name).map(Again::from)
+    }
+    /// What a grant gives beside what another one gives, line by line.
+    fn beyond(grant: &Self::Grant, needed: Option<&Self::Grant>) -> Vec<String> {
+        let needed = needed.map(Self::given).unwrap_or_default();
+        Self::given(grant).into_iter().filter(|given| !needed.contains(given)).collect()
+    }
     /// What stands in a store when it is not granted; some where [`Self::POWERLESS`], else none.
     fn powerless(_setting: &Setting<'_>) -> Option<Self::State> {
         None
@@ -177,6 +187,30 @@ impl Target {
     fn named(self, name: &str) -> Option<Self> {
         (self.resource.name == name).then_some(self)
     }
+}
+
+/// What an effect that was judged before acts on under another grant.
+#[derive(Clone, Debug)]
+pub struct Again {
+    /// It.
+    pub target: Target,
+    /// Its context, where that is another than it was.
+    pub context: Option<Vec<(&'static str, Attribute)>>,
+}
+
+impl From<Target> for Again {
+    fn from(target: Target) -> Self {
+        Self { target, context: None }
+    }
+}
+
+/// What an effect that was judged before acts on under these grants; none when they do not cover it.
+pub fn again(grants: &Sections, judged: &Judged) -> Option<Again> {
+    let concerns = |row: &&&dyn Registered| {
+        let own = row.actions().iter().any(|action| action.name == judged.action);
+        own || row.covers().contains(&judged.action.as_str())
+    };
+    REGISTRY.iter().filter(concerns).find_map(|row| row.again(grants, judged))
 }
 
 /// A section that may name tools.
@@ -414,6 +448,10 @@ pub trait Registered: Section {
     fn narrow(&self, grants: &Sections, requests: &Sections) -> Option<Arc<dyn Any + Send + Sync>>;
     /// [`Capability::find`].
     fn find(&self, grants: &Sections, action: &str, resource: &str) -> Option<Target>;
+    /// [`Capability::again`].
+    fn again(&self, grants: &Sections, judged: &Judged) -> Option<Again>;
+    /// [`Capability::beyond`].
+    fn beyond(&self, grants: &Sections, needed: &Sections) -> Vec<String>;
     /// [`Capability::open`] where it is granted, [`Capability::powerless`] where not.
     fn open<'a>(
         &'a self,
@@ -514,6 +552,15 @@ impl<C: Capability> Registered for Row<C> {
 
     fn find(&self, grants: &Sections, action: &str, resource: &str) -> Option<Target> {
         C::find(grants.get::<C::Grant>(C::NAME)?, action, resource)
+    }
+
+    fn again(&self, grants: &Sections, judged: &Judged) -> Option<Again> {
+        C::again(grants.get::<C::Grant>(C::NAME)?, judged)
+    }
+
+    fn beyond(&self, grants: &Sections, needed: &Sections) -> Vec<String> {
+        let needed = needed.get::<C::Grant>(C::NAME);
+        grants.get::<C::Grant>(C::NAME).map(|grant| C::beyond(grant, needed)).unwrap_or_default()
     }
 
     fn open<'a>(

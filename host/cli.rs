@@ -18,6 +18,8 @@ mod ask;
 mod audit;
 mod call;
 mod check;
+mod grants;
+mod history;
 mod identity;
 mod inspect;
 mod load;
@@ -102,9 +104,12 @@ enum Verb {
     /// Print the keys that tasks' tokens are verified with, rotate them, or verify a token
     #[command(subcommand)]
     Identity(identity::Verb),
-    /// Print what rules can speak of, test rules, or explain one decision
+    /// Print what rules can speak of, test rules, explain one decision, or judge what tasks did again
     #[command(subcommand)]
     Policy(policy::Verb),
+    /// Print the least grants that tasks needed, or list what was granted and never used
+    #[command(subcommand)]
+    Grants(grants::Verb),
     /// Show, verify, prove and export the audit log
     #[command(subcommand)]
     Audit(audit::Verb),
@@ -233,6 +238,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::Secret(verb) => secret::secret(&context, verb),
         Verb::Identity(verb) => identity::identity(&context, verb),
         Verb::Policy(verb) => policy::policy(&context, &verb),
+        Verb::Grants(verb) => grants::grants(&context, &verb),
         Verb::Audit(verb) => audit::audit(&context, &verb),
         Verb::Completions { shell } => completions(shell),
         Verb::Compile => return compile(),

@@ -33,6 +33,26 @@ pub fn wall_clock() -> Duration {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default()
 }
 
+/// The folder that relative paths are relative to; nothing where there is none.
+#[expect(clippy::disallowed_methods, reason = "the one place that asks where the process is")]
+pub fn working_folder() -> &'static std::path::Path {
+    static FOLDER: std::sync::OnceLock<std::path::PathBuf> = std::sync::OnceLock::new();
+    FOLDER.get_or_init(|| std::env::current_dir().unwrap_or_default())
+}
+
+/// A path without `.` and without `..`, as it is written: links are not looked at.
+pub fn plain(path: &std::path::Path) -> std::path::PathBuf {
+    use std::path::Component::{CurDir, ParentDir};
+    path.components().fold(std::path::PathBuf::new(), |mut plain, part| {
+        match part {
+            CurDir => {}
+            ParentDir => drop(plain.pop()),
+            part => plain.push(part),
+        }
+        plain
+    })
+}
+
 /// The time since the machine was started, the time that it slept included: nobody can set it back, and all processes
 /// of the machine read the same.
 pub fn since_boot() -> Duration {

@@ -13,6 +13,7 @@ pub mod folder;
 pub mod http;
 pub mod identities;
 pub mod journal;
+pub mod judgements;
 pub mod keep;
 pub mod ledger;
 pub mod running;

@@ -29,6 +29,7 @@ use crate::edge::folder::HostFolders;
 use crate::edge::http::Web;
 use crate::edge::identities::Identities;
 use crate::edge::journal::Journal;
+use crate::edge::judgements::JudgementList;
 use crate::edge::keep::Destination;
 use crate::edge::ledger::AuditLog;
 use crate::edge::running::Running;
@@ -73,6 +74,8 @@ pub struct Host {
     /// What they were answered.
     pub journal: Journal,
     running: Running,
+    /// What was decided, and on what.
+    pub judgements: JudgementList,
 }
 
 /// Why a task could not be begun, or its end not be recorded.
@@ -193,6 +196,7 @@ impl Host {
             journal: Journal::new(Arc::clone(&database), audit.clone(), Arc::clone(&sealing)),
             running: Running::open(&home).map_err(FrontError::Running)?,
             approvals: Approvals::new(Arc::clone(&database), audit.clone()),
+            judgements: JudgementList::new(Arc::clone(&database)),
             tasks: TaskList::new(database),
             audit,
         })
@@ -274,6 +278,7 @@ impl Job {
             "grant": self.rules.grant(),
             "policy": { "kind": kind, "digest": policy },
             "labels": self.plan.as_ref().map(|plan| plan.root.labels.clone()).unwrap_or_default(),
+            "marks": self.plan.as_ref().map(Plan::marks).unwrap_or_default(),
             "user": self.user.as_ref().map(|user| &user.name),
             "input": input,
             "host": crate::VERSION,

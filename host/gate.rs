@@ -28,6 +28,7 @@
 mod actor;
 mod ask;
 mod effect;
+mod judging;
 mod lent;
 mod point;
 mod recall;
@@ -42,6 +43,7 @@ pub use self::actor::Actor;
 pub use self::ask::Approval;
 use self::ask::Approved;
 pub use self::effect::{Durability, Effect};
+use self::judging::Judging;
 pub use self::lent::Exempt;
 pub use self::recall::{Confided, Inner, Pen};
 pub use self::refusal::{Code, Denied, Failure, Outcome, Refusal};
@@ -56,8 +58,9 @@ use crate::budget::{Budget, Exhausted};
 use crate::label::Labels;
 use crate::leak::Leaks;
 use crate::policy::in_force::{Changed, InForce};
+use crate::policy::judged::{Ground, Judgements};
 use crate::policy::point::Point;
-use crate::policy::{Attribute, Decision, Question, Resource, Standing};
+use crate::policy::{Arguments, Attribute, Decision, Question, Resource, Standing};
 use crate::recorder::{Found, Recorder, Slot};
 use crate::task::Clock;
 
@@ -149,6 +152,8 @@ pub struct Gate {
     pub recorder: Arc<Recorder>,
     /// Intents that nobody waited for and that could not be written: they come before the next effect, and before the end.
     pub lost: Lost,
+    /// Where decisions are kept.
+    pub judgements: Arc<dyn Judgements>,
 }
 
 impl Gate {
@@ -337,10 +342,14 @@ impl<'a, G> Guard<'a, G> {
             Ok(Found::New(slot)) => slot,
             Err(denied) => return denied,
         };
+        let question = self.question(effect, self.gate.next_effect());
+        let mut judging = self.judging(effect, &question);
         if let Err(exhausted) = self.gate.budget.attempt() {
-            return self.exhausted(exhausted, self.question(effect, self.gate.next_effect())).await;
+            judging.denied(&Denied::Exhausted(exhausted));
+            return self.exhausted(exhausted, question).await;
         }
-        let entry = Entry { detail: detail("why", why), ..self.question(effect, self.gate.next_effect()) };
+        judging.refused(ground(code), code);
+        let entry = Entry { detail: detail("why", why), ..question };
         let refusal = self.gate.refuse(code, entry).await;
         self.gate.recorder.keep(slot, &refusal);
         Denied::Refused(refusal)
@@ -355,8 +364,10 @@ impl<'a, G> Guard<'a, G> {
             self.gate.budget.overdraw(exhausted);
         }
         self.gate.budget.refused();
+        let question = self.question(effect, self.gate.next_effect());
+        self.judging(effect, &question).refused(ground(code), code);
         let (kind, code) = (Kind::Refusal, code.as_str().to_owned());
-        let entry = Entry { kind, code, detail: detail("why", why), ..self.question(effect, self.gate.next_effect()) };
+        let entry = Entry { kind, code, detail: detail("why", why), ..question };
         self.gate.note(entry);
     }
 
@@ -366,15 +377,28 @@ impl<'a, G> Guard<'a, G> {
         effect: E,
         slot: Option<&Slot>,
     ) -> Result<(Permit<E>, Settlement<'a>), Denied> {
-        let gate = self.gate;
-        if let Some(why) = gate.recorder.ended() {
+        if let Some(why) = self.gate.recorder.ended() {
             return Err(why.into());
         }
+        let entry = self.question(&effect, self.gate.next_effect());
+        let mut judging = self.judging(&effect, &entry);
+        let decided = self.decided(effect, slot, entry, &mut judging).await;
+        decided.inspect_err(|denied| judging.denied(denied))
+    }
+
+    async fn decided<E: Effect<Grant = G>>(
+        &self,
+        effect: E,
+        slot: Option<&Slot>,
+        mut entry: Entry,
+        judging: &mut Judging<'_>,
+    ) -> Result<(Permit<E>, Settlement<'a>), Denied> {
+        let gate = self.gate;
         let before = self.actor.labels.now();
-        let mut entry = self.question(&effect, gate.next_effect());
         if let Err(exhausted) = gate.budget.attempt() {
             return Err(self.exhausted(exhausted, entry).await);
         }
+        judging.at(Ground::Grant);
         let Some(grant) = self.grant.filter(|grant| effect.covered(grant)) else {
             entry.detail = detail("why", "the grant does not cover it");
             return Err(gate.refuse(Code::NotGranted, entry).await.into());
@@ -387,6 +411,7 @@ impl<'a, G> Guard<'a, G> {
             }
         };
         entry.arguments = gate.digest(&canonical);
+        judging.at(Ground::Loan);
         let carried = std::iter::once_with(|| effect.carries()).flatten();
         let shown = if effect.may_show() { Exempt::Shown(self.actor) } else { Exempt::Nobody };
         if let Err(why) = gate.free_of_loans(shown, carried.chain([canonical.into()])) {
@@ -399,18 +424,20 @@ impl<'a, G> Guard<'a, G> {
         }
         let approved = loop {
             let labels = self.actor.labels.now();
+            judging.at(Ground::Clearance);
             if let Some(accepted) = effect.accepts(grant)
                 && let Err(why) = cleared(&labels, &accepted)
             {
                 entry.detail = detail("why", &why);
                 return Err(gate.refuse(Code::Denied, entry).await.into());
             }
-            let approved = self.permitted(&effect, &mut entry).await?;
+            let approved = self.permitted(&effect, &mut entry, judging).await?;
             // While others were asked, the task can have touched data, and what was decided is not decided for that.
             if self.actor.labels.now() == labels {
                 break approved;
             }
         };
+        judging.at(Ground::Limit);
         let reservation = match gate.budget.reserve(effect.cost()) {
             Ok(reservation) => reservation,
             Err(exhausted) => return Err(self.exhausted(exhausted, entry).await),
@@ -419,6 +446,8 @@ impl<'a, G> Guard<'a, G> {
         let outcome = Entry { kind: Kind::Outcome, detail: String::new(), ..entry.clone() };
         let mut settlement = Settlement::of(gate, self.actor, before, None);
         let notes = settlement.notes.clone();
+        judging.at(if approved.is_some() { Ground::People } else { Ground::Rules });
+        judging.allowed(&entry.rules);
         let approval = self.record(&effect, approved, [entry, outcome], slot, &mut settlement).await?;
         reservation.keep();
         gate.observer.effect(effect.action(), &effect.resource());
@@ -427,7 +456,12 @@ impl<'a, G> Guard<'a, G> {
     }
 
     /// What the rules say, and people, where the rules ask for them. An approval has to be claimed yet.
-    async fn permitted<E: Effect<Grant = G>>(&self, effect: &E, entry: &mut Entry) -> Result<Option<Approved>, Denied> {
+    async fn permitted<E: Effect<Grant = G>>(
+        &self,
+        effect: &E,
+        entry: &mut Entry,
+        judging: &mut Judging<'_>,
+    ) -> Result<Option<Approved>, Denied> {
         let (resource, context) = (effect.resource(), effect.context());
         let standing = self.standing();
         let question = self.asked(effect, &standing, &resource, &context);
@@ -438,7 +472,9 @@ impl<'a, G> Guard<'a, G> {
                 return Err(self.gate.refuse(Code::Denied, entry.clone()).await.into());
             }
         };
-        let ask = match policy.judge(&question) {
+        let decision = policy.judge(&question);
+        judging.asked(&standing, &decision);
+        let ask = match decision {
             Decision::Allow { rules } => {
                 entry.rules = rules;
                 None
@@ -457,11 +493,13 @@ impl<'a, G> Guard<'a, G> {
                 return Err(self.gate.refuse(Code::Denied, entry.clone()).await.into());
             }
         };
+        judging.at(Ground::Point);
         // Nobody is bothered about what it does not allow.
         if let Some(objection) = self.objection(effect, &question, &BTreeSet::new(), entry.effect).await {
             entry.detail = objection.detail();
             return Err(self.gate.refuse(objection.code, entry.clone()).await.into());
         }
+        judging.at(Ground::People);
         match ask {
             None => Ok(None),
             Some(ask) => self.approved(effect, entry, &question, ask).await.map(Some),
@@ -492,7 +530,7 @@ impl<'a, G> Guard<'a, G> {
         resource: &'q Resource,
         context: &'q [(&'static str, Attribute)],
     ) -> Question<'q> {
-        let (principal, arguments) = (&self.actor.principal, effect.arguments());
+        let (principal, arguments) = (&self.actor.principal, effect.arguments().map(Arguments::Values));
         Question { principal, standing, action: effect.action(), resource, context, arguments }
     }
 
@@ -595,6 +633,11 @@ impl<'a, G> Guard<'a, G> {
 pub fn cleared(carried: &Labels, accepted: &Labels) -> Result<(), String> {
     let held = carried.without(accepted);
     if held.is_empty() { Ok(()) } else { Err(format!("the task carries what may not go there: {held}")) }
+}
+
+/// What refuses an effect that its capability refuses.
+fn ground(code: Code) -> Ground {
+    if code == Code::NotGranted { Ground::Grant } else { Ground::Capability }
 }
 
 /// What the host has to say in a record, as JSON.

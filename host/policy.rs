@@ -7,6 +7,7 @@
 //! | `value` | attributes |
 //! | [`rules`] | reads, names and validates the rules of a folder |
 //! | [`in_force`] | the rules while a task runs |
+//! | [`judged`] | decisions, as they are kept to be made again |
 //! | [`point`] | a decision point beside them |
 //! | `slices` | which rules can apply to what, found once |
 //!
@@ -20,6 +21,7 @@
 
 pub mod arguments;
 pub mod in_force;
+pub mod judged;
 pub mod point;
 pub mod rules;
 pub mod schema;
@@ -38,6 +40,7 @@ use cedar_policy::{
 
 pub use self::value::{Attribute, ValueError};
 
+use serde::{Deserialize, Serialize};
 use wasmtime::component::Val;
 
 use self::arguments::RecordType;
@@ -51,7 +54,7 @@ use crate::task::Usage;
 const STACK: usize = 512 << 10;
 
 /// Who asks: a task, as policies see it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Principal {
     /// The task's name.
     pub task: String,
@@ -68,7 +71,7 @@ pub struct Principal {
 }
 
 /// A person, as the host's configuration knows them.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Person {
     /// Their name.
     pub name: String,
@@ -120,7 +123,7 @@ impl std::fmt::Display for Resource {
 }
 
 /// What else a decision can depend on: how the task stands when it asks.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Standing {
     /// The labels that it carries.
     pub labels: Labels,
@@ -143,8 +146,19 @@ pub struct Question<'a> {
     pub resource: &'a Resource,
     /// What its schema gives it beside.
     pub context: &'a [(&'static str, Attribute)],
-    /// The arguments of a call of a tool, in the order of the parameters.
-    pub arguments: Option<&'a [Val]>,
+    /// The arguments of a call of a tool.
+    pub arguments: Option<Arguments<'a>>,
+}
+
+/// The arguments of a call of a tool.
+#[derive(Clone, Copy, Debug)]
+pub enum Arguments<'a> {
+    /// In the order of the parameters.
+    Values(&'a [Val]),
+    /// As rules saw them, or would have.
+    Told(&'a Attribute),
+    /// Nobody kept them.
+    Lost,
 }
 
 /// What came of asking.
@@ -237,6 +251,11 @@ impl Policy {
         &self.written
     }
 
+    /// The arguments of a call, as rules would see them; none where it is not known which types they have.
+    pub fn told(&self, function: &str, values: &[Val]) -> Option<Attribute> {
+        Some(self.arguments.get(function)?.attribute(values))
+    }
+
     /// What do the rules say to this, without anybody's approval?
     ///
     /// When only rules forbid that a person can lift, the groups that they name are collected, and it is decided again as
@@ -280,10 +299,17 @@ impl Policy {
         let mut context = surroundings(standing, approvals);
         context.extend_from_slice(question.context);
         // Arguments that no rule looks at are not put to them: not all can be, and nothing would come of it.
-        let arguments = question.arguments.and_then(|values| Some((self.arguments.get(&resource.name)?, values)));
+        let arguments = question.arguments.and_then(|given| Some((self.arguments.get(&resource.name)?, given)));
         let is_whole = arguments.is_none() || slice.looks;
-        if let Some((arguments, values)) = arguments.filter(|_| slice.looks) {
-            context.push(("args", arguments.attribute(values)));
+        if let Some((types, given)) = arguments.filter(|_| slice.looks) {
+            let attribute = match given {
+                Arguments::Values(values) => types.attribute(values),
+                Arguments::Told(attribute) => attribute.clone(),
+                Arguments::Lost => {
+                    Attribute::Inexpressible(ValueError::Other("its arguments were not kept".to_owned()))
+                }
+            };
+            context.push(("args", attribute));
         }
         let context = Context::from_pairs(expressions(context)?)?;
         let mut entities = self.principal(question, &task)?;
@@ -321,7 +347,7 @@ impl Policy {
         let mut attributes = subject(principal, standing);
         let mut entities = Vec::with_capacity(8);
         if let Some(person) = &principal.user {
-            attributes.push(("user", Attribute::Entity("User", person.name.clone())));
+            attributes.push(("user", Attribute::Entity("User".into(), person.name.clone())));
             let groups =
                 person.groups.iter().map(|group| self.uid("Group", group)).collect::<Result<HashSet<_>, _>>()?;
             entities.extend(groups.iter().map(|group| Entity::new_no_attrs(group.clone(), HashSet::new())));

@@ -40,6 +40,7 @@ mod linking;
 mod ops_runner;
 mod policies;
 mod readme;
+mod rejudge;
 mod support_desk;
 mod typed;
 mod values;

@@ -76,6 +76,10 @@ impl Effect for Sleep {
     fn covered(&self, _grant: &Granted) -> bool {
         true
     }
+
+    fn entry(&self, _grant: &Granted) -> serde_json::Value {
+        true.into()
+    }
 }
 
 impl Capability for Clock {
@@ -108,6 +112,11 @@ impl Capability for Clock {
 
     fn find(grant: &Granted, _action: &str, resource: &str) -> Option<Target> {
         Target::of(&Sleep { milliseconds: 0 }, grant)?.named(resource)
+    }
+
+    fn beyond(_grant: &Granted, needed: Option<&Granted>) -> Vec<String> {
+        // That it is read leaves no record.
+        if needed.is_some() { Vec::new() } else { vec!["waiting (whether it is read is not recorded)".to_owned()] }
     }
 
     fn powerless(_setting: &Setting<'_>) -> Option<Watch> {

@@ -81,6 +81,14 @@ impl Effect for Read {
             || grant.inherit.contains(&self.name)
             || (self.name == ARGUMENTS && !grant.arguments.is_empty())
     }
+
+    fn entry(&self, grant: &Grant) -> serde_json::Value {
+        match grant.set.get(&self.name) {
+            Some(value) => serde_json::json!({ "set": { &self.name: value } }),
+            None if self.name == ARGUMENTS => serde_json::json!({ "arguments": grant.arguments }),
+            None => serde_json::json!({ "inherit": [self.name] }),
+        }
+    }
 }
 
 /// How policies name the arguments. No variable can have this name.

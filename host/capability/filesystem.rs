@@ -49,10 +49,11 @@ use serde::Serialize;
 use wasmtime::component::Linker;
 
 use self::descriptor::Mounted;
-use super::{Capability, Lens, OpenError, Setting, Target, TaskState};
+use super::{Again, Capability, Lens, OpenError, Setting, Target, TaskState};
 use crate::gate::{Actor, Durability, Effect, Gate, Guard, Permit};
 use crate::label::{Carried, Labels};
 use crate::manifest::GuestPath;
+use crate::policy::judged::Judged;
 use crate::policy::schema::Action;
 use crate::policy::{Attribute, Resource};
 
@@ -184,6 +185,10 @@ impl Effect for Mount {
         };
         grant.mount(&source.guest).is_some_and(fits)
     }
+
+    fn entry(&self, grant: &Grant) -> serde_json::Value {
+        grant.mount(&self.0.guest).map(|mount| mount.entry(Access::Read)).unwrap_or_default()
+    }
 }
 
 /// A component changes something in a mount.
@@ -228,6 +233,10 @@ impl<T: std::fmt::Debug + Serialize + Send + Sync> Effect for Write<T> {
     fn covered(&self, grant: &Grant) -> bool {
         let fits = |mount: &Granted| mount.ground == self.source.ground && mount.access() == Access::Write;
         grant.mount(&self.source.guest).is_some_and(fits)
+    }
+
+    fn entry(&self, grant: &Grant) -> serde_json::Value {
+        grant.mount(&self.source.guest).map(|mount| mount.entry(Access::Write)).unwrap_or_default()
     }
 
     fn may_show(&self) -> bool {
@@ -308,6 +317,10 @@ impl Capability for Filesystem {
         find(grant, action, resource)
     }
 
+    fn again(grant: &Grant, judged: &Judged) -> Option<Again> {
+        again(grant, judged)
+    }
+
     fn powerless(setting: &Setting<'_>) -> Option<Mounts> {
         Some(Mounts { preopens: setting.store.of(), listed: Arc::default() })
     }
@@ -332,6 +345,28 @@ pub(crate) fn find(grant: &Grant, action: &str, resource: &str) -> Option<Target
         return Target::of(&Mount(source), grant);
     }
     Target::of(&Write { source, operation: "", path: String::new(), target: () }, grant)
+}
+
+/// What one of the two actions that was judged before would act on: the same folder, under the same name, with the access
+/// that the grant gives now.
+pub(crate) fn again(grant: &Grant, judged: &Judged) -> Option<Again> {
+    let mount = grant.mount(&judged.resource.name.parse().ok()?)?;
+    let host = judged.resource.attributes.iter().find_map(|(name, value)| match value {
+        Attribute::String(host) if name == "host" => Some(PathBuf::from(host)),
+        _ => None,
+    });
+    let host = host?;
+    let there = |folder: &std::path::Path, host: &std::path::Path| crate::config::plain(&folder.join(host));
+    let same = there(&judged.folder, &host) == there(crate::config::working_folder(), &mount.host);
+    if mount.ground == Ground::Folder && !same {
+        return None;
+    }
+    let resource = Source { host, ..Source::of(mount) }.resource();
+    if judged.action == mount.ground.mount_action() {
+        return Some(Target { resource, accepts: None }.into());
+    }
+    let writes = judged.action == mount.ground.write_action() && mount.access() == Access::Write;
+    writes.then(|| Target { resource, accepts: Some(mount.accepts.and(&mount.labels)) }.into())
 }
 
 /// Mounts what a grant lists.

@@ -12,11 +12,13 @@
 //! | `grant` | what manifests say, in words of `pattern` |
 //! | [`traffic`] | what a task exchanged with a host |
 //! | `credential` | what the host attaches |
+//! | `entry` | rules of manifests, written again |
 //! | `exchange` | one request, from the guest's words to the last byte of the response |
 //! | `outflow` | bodies that flow out while the guest writes them |
 //! | `interface` | the WIT interfaces on top |
 
 mod credential;
+mod entry;
 mod exchange;
 mod grant;
 mod headers;
@@ -46,10 +48,11 @@ use wasmtime_wasi_http::{Error, WasiBody};
 use self::target::Target as Place;
 use self::traffic::Spent;
 use super::secrets::lease::Lending;
-use super::{Capability, Compared, OpenError, Ports, Setting, Target, TaskState};
+use super::{Again, Capability, Compared, OpenError, Ports, Setting, Target, TaskState};
 use crate::address::{Reach, Unreachable};
 use crate::gate::{Denied, Durability, Effect, Failure, Guard, Outcome, Permit};
 use crate::label::Labels;
+use crate::policy::judged::Judged;
 use crate::policy::schema::Action;
 use crate::policy::{Attribute, Resource};
 
@@ -167,6 +170,10 @@ impl Effect for Request {
             let has_its_own = self.credential.is_none() && self.redirects > 0 || self.credential == rule.credential;
             body_fits && has_its_own && (&self.reach, &self.bounds, &self.ca) == (&rule.reach, &rule.bounds, &rule.ca)
         })
+    }
+
+    fn entry(&self, grant: &Grant) -> serde_json::Value {
+        grant.rule(&self.method, &self.url).map(|rule| entry::entry(rule, self)).unwrap_or_default()
     }
 
     fn accepts(&self, grant: &Grant) -> Option<Labels> {
@@ -432,6 +439,14 @@ impl Capability for Http {
         Target::of(&request, grant)
     }
 
+    fn again(grant: &Grant, judged: &Judged) -> Option<Again> {
+        again(grant, judged)
+    }
+
+    fn beyond(grant: &Grant, needed: Option<&Grant>) -> Vec<String> {
+        grant.beyond(needed)
+    }
+
     async fn open(_guard: Guard<'_, Grant>, setting: &Setting<'_>) -> Result<Opened, OpenError> {
         let Ports { web, broker, minter, .. } = setting.ports;
         let (broker, minter) = (Arc::clone(broker), Arc::clone(minter));
@@ -442,4 +457,42 @@ impl Capability for Http {
     fn link(linker: &mut Linker<TaskState>) -> wasmtime::Result<()> {
         interface::link(linker)
     }
+}
+
+/// What an effect that was judged before acts on under this grant.
+fn again(grant: &Grant, judged: &Judged) -> Option<Again> {
+    let name = judged.resource.name.as_str();
+    if judged.action == Lease::ACTION {
+        let host = judged.text("host")?;
+        let lease = grant.leases().find(|lease| lease.secret.as_str() == name && lease.host == host)?;
+        return Some(Again { context: Some(lease.context()), ..Target::of(&lease, grant)?.into() });
+    }
+    if judged.action == Ticket::ACTION {
+        let host = judged.text("host")?;
+        let ticket = grant.tickets().find(|ticket| ticket.audience == name && ticket.host == host)?;
+        return Some(Again { context: Some(ticket.context()), ..Target::of(&ticket, grant)?.into() });
+    }
+    let of = |rule: &Rule, place: &Place| Target { resource: host(&place.host), accepts: Some(rule.accepted()) };
+    if name.is_empty() {
+        // No rule listed it then: what is known of it is what the guest asked for, and not its body.
+        let (method, url) = judged.told.as_deref()?.split_once(' ')?;
+        let (scheme, rest) = url.split_once("://")?;
+        let (authority, path) = rest.find(['/', '?']).map_or((rest, ""), |end| rest.split_at(end));
+        let place = Place::read(scheme, authority, path).ok()?;
+        let rule = grant.rule(method, &place)?;
+        let target = of(rule, &place);
+        let request = Request::under(rule, method, place, Headers::default(), Payload::Whole(Bytes::new()));
+        return Some(Again { target, context: Some(request.context()) });
+    }
+    let place = Place {
+        scheme: if judged.text("scheme")? == "http" { target::Scheme::Http } else { target::Scheme::Https },
+        host: name.to_owned(),
+        port: u16::try_from(judged.number("port")?).ok()?,
+        path: judged.text("path")?.to_owned(),
+        query: None,
+    };
+    let rule = grant.rule(judged.text("method")?, &place)?;
+    let streams = judged.context("stream") == Some(&Attribute::Bool(true));
+    let fits = if streams { rule.stream } else { judged.number("bytes")? <= rule.bounds.request };
+    fits.then(|| of(rule, &place).into())
 }

@@ -10,16 +10,18 @@ use std::time::Duration;
 
 use serde::de::Deserializer;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use wasmtime::component::Linker;
 
 use super::http::Ticket;
 use super::secrets::Answer;
 use super::tools::{shown, types};
-use super::{Capability, Lens, OpenError, Scope, Setting, Target, TaskState};
+use super::{Again, Capability, Lens, OpenError, Scope, Setting, Target, TaskState};
 use crate::gate::{Confided, Denied, Durability, Effect, Failure, Guard, Notes, Permit};
 use crate::identity::{LONGEST, Subject};
 use crate::label::Labels;
 use crate::manifest::{HumanDuration, reject};
+use crate::policy::judged::Judged;
 use crate::policy::schema::Action;
 use crate::policy::{Attribute, Resource};
 use crate::secret::Secret;
@@ -114,6 +116,15 @@ impl Effect for Token {
         grant.entry(&self.audience).is_some_and(|entry| (1..=most(entry)).contains(&self.seconds))
     }
 
+    fn entry(&self, grant: &Grant) -> serde_json::Value {
+        let Some(Entry { audience, lifetime, accepts }) = grant.entry(&self.audience) else { return Value::Null };
+        let mut entry = json!({ "audience": audience, "lifetime": lifetime });
+        if !accepts.is_empty() {
+            entry["accepts"] = json!(accepts);
+        }
+        json!({ "audiences": [entry] })
+    }
+
     fn accepts(&self, grant: &Grant) -> Option<Labels> {
         Some(grant.entry(&self.audience).map(|entry| entry.accepts.clone()).unwrap_or_default())
     }
@@ -185,6 +196,15 @@ impl Capability for Identity {
     fn find(grant: &Grant, _action: &str, resource: &str) -> Option<Target> {
         let seconds = grant.entry(resource)?.lifetime.duration().as_secs();
         Target::of(&Token { audience: resource.to_owned(), seconds, subject: None }, grant)
+    }
+
+    fn again(grant: &Grant, judged: &Judged) -> Option<Again> {
+        // One that is attached to requests is a matter of `http`.
+        if judged.context("host").is_some() {
+            return None;
+        }
+        let (audience, seconds) = (judged.resource.name.clone(), judged.number("seconds")?);
+        Target::of(&Token { audience, seconds, subject: None }, grant).map(Again::from)
     }
 
     async fn open(_guard: Guard<'_, Grant>, setting: &Setting<'_>) -> Result<Opened, OpenError> {

@@ -80,6 +80,10 @@ impl Effect for Remove {
     fn covered(&self, grant: &Grant) -> bool {
         self.label.as_ref().is_some_and(|label| grant.remove.contains(label))
     }
+
+    fn entry(&self, _grant: &Grant) -> serde_json::Value {
+        serde_json::json!({ "remove": [self.name] })
+    }
 }
 
 /// Why a label stays.

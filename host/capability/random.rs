@@ -38,6 +38,10 @@ impl Effect for Seed {
     fn covered(&self, _grant: &Granted) -> bool {
         true
     }
+
+    fn entry(&self, _grant: &Granted) -> serde_json::Value {
+        true.into()
+    }
 }
 
 impl Capability for Random {

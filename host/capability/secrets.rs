@@ -94,6 +94,13 @@ impl Effect for Reveal {
     fn covered(&self, grant: &Grant) -> bool {
         grant.entry(&self.name).is_some()
     }
+
+    fn entry(&self, grant: &Grant) -> serde_json::Value {
+        let entry = grant.entry(&self.name);
+        entry
+            .map(|entry| serde_json::json!([{ "reveal": entry.reveal.as_str(), "labels": entry.labels }]))
+            .unwrap_or_default()
+    }
 }
 
 /// A secret, for as long as it is lent.

@@ -61,6 +61,17 @@ pub struct Grant {
     labels: Labels,
 }
 
+impl Grant {
+    /// It, as a manifest writes it.
+    fn entry(&self) -> serde_json::Value {
+        let mut entry = serde_json::json!({ "namespace": self.namespace.0, "quota": self.quota });
+        if !self.labels.is_empty() {
+            entry["labels"] = serde_json::json!(self.labels);
+        }
+        entry
+    }
+}
+
 fn default_quota() -> ByteSize {
     ByteSize::new(1 << 20)
 }
@@ -187,6 +198,10 @@ impl Effect for Read {
     fn covered(&self, grant: &Grant) -> bool {
         self.namespace.name == grant.namespace.0
     }
+
+    fn entry(&self, grant: &Grant) -> serde_json::Value {
+        grant.entry()
+    }
 }
 
 impl Effect for Write {
@@ -209,6 +224,10 @@ impl Effect for Write {
 
     fn covered(&self, grant: &Grant) -> bool {
         self.namespace.name == grant.namespace.0 && self.quota <= grant.quota.bytes()
+    }
+
+    fn entry(&self, grant: &Grant) -> serde_json::Value {
+        grant.entry()
     }
 
     fn carries(&self) -> Vec<Cow<'_, [u8]>> {

@@ -86,6 +86,10 @@ impl Effect for Open {
     fn covered(&self, _grant: &Granted) -> bool {
         true
     }
+
+    fn entry(&self, grant: &Granted) -> serde_json::Value {
+        if grant.accepts.is_empty() { true.into() } else { serde_json::json!({ "accepts": grant.accepts }) }
+    }
 }
 
 /// What a store holds: where its lines go, if anywhere.

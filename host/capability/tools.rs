@@ -139,6 +139,10 @@ impl Effect for Call {
         grant.names().any(|name| name == self.tool)
     }
 
+    fn entry(&self, grant: &Grant) -> serde_json::Value {
+        grant.entry(&self.tool)
+    }
+
     fn cost(&self) -> Cost {
         Cost { tool_calls: 1 }
     }

@@ -12,10 +12,11 @@ use serde::Deserialize;
 use wasmtime::component::Linker;
 
 use super::filesystem::{self, BESIDE, Filesystem, Granted, Ground, Preopens, Quota, mount_all};
-use super::{Capability, OpenError, Setting, Target, TaskState};
+use super::{Again, Capability, OpenError, Setting, Target, TaskState};
 use crate::gate::Guard;
 use crate::label::Labels;
 use crate::manifest::{GuestPath, Sections};
+use crate::policy::judged::Judged;
 use crate::policy::schema::Action;
 
 /// See the module.
@@ -112,6 +113,10 @@ impl Capability for Workspace {
 
     fn find(grant: &Grant, action: &str, resource: &str) -> Option<Target> {
         filesystem::find(&grant.0, action, resource)
+    }
+
+    fn again(grant: &Grant, judged: &Judged) -> Option<Again> {
+        filesystem::again(&grant.0, judged)
     }
 
     async fn open(guard: Guard<'_, Grant>, setting: &Setting<'_>) -> Result<Opened, OpenError> {

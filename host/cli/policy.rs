@@ -6,9 +6,13 @@
 //! | `cases` | reads the cases that are kept beside the rules |
 //! | `test` | `ambit policy test` |
 //! | `explain` | `ambit policy explain` |
+//! | `again` | what was decided, decided again |
+//! | `rejudge` | `ambit policy rejudge` |
 
+mod again;
 mod cases;
 mod explain;
+mod rejudge;
 mod supposed;
 mod test;
 
@@ -17,6 +21,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use serde::Serialize;
+
+pub(super) use self::rejudge::counted;
+pub(super) use self::supposed::time;
 
 use super::load::{borrowed, functions, requested_and_granted};
 use super::{Context, Failure, Format, output};
@@ -38,6 +45,8 @@ pub(super) enum Verb {
     Test(test::Arguments),
     /// Say which grant and which rules decide one request, without running anything
     Explain(Box<explain::Arguments>),
+    /// Judge what tasks did by other grants and rules, without running anything, and say which decisions would change
+    Rejudge(rejudge::Arguments),
 }
 
 pub(super) fn policy(context: &Context, verb: &Verb) -> Result<ExitCode, Failure> {
@@ -45,6 +54,7 @@ pub(super) fn policy(context: &Context, verb: &Verb) -> Result<ExitCode, Failure
         Verb::Schema { bundle, policy } => schema(context, bundle, policy),
         Verb::Test(arguments) => test::test(context, arguments),
         Verb::Explain(arguments) => explain::explain(context, arguments),
+        Verb::Rejudge(arguments) => rejudge::rejudge(context, arguments),
     }
 }
 

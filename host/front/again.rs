@@ -16,6 +16,7 @@ use crate::edge::journal;
 use crate::edge::running::Hold;
 use crate::edge::tasks::Listed;
 use crate::edge::workspace::InPlace;
+use crate::policy::judged::{Judged, Judgements};
 use crate::recorder::{Mode, Nowhere, Recorder, Row, Unrecalled};
 use crate::task::{Status, TaskId};
 
@@ -251,6 +252,7 @@ impl Host {
         let ground = Ground {
             ledger: Arc::new(Unwritten),
             desk: Arc::new(Unwritten),
+            judgements: Arc::new(Unwritten),
             workspace: Arc::clone(&workspace),
             folders: Some(Arc::new(InPlace(Arc::clone(&elsewhere)))),
             ..self.ground(task, seeds, key, recorder)
@@ -310,6 +312,10 @@ impl Ledger for Unwritten {
     }
 
     fn note(&self, _entry: Entry, _lost: &Lost) {}
+}
+
+impl Judgements for Unwritten {
+    fn note(&self, _judged: Judged) {}
 }
 
 impl Desk for Unwritten {

@@ -19,6 +19,7 @@ use crate::edge::variables::HostVariables;
 use crate::edge::workspace::TaskFolder;
 use crate::gate::{Actor, Gate};
 use crate::label::Labels;
+use crate::policy::judged::Judgements;
 use crate::recorder::{Recorder, Unrecalled};
 use crate::runtime::{Outside, Session, Tank};
 use crate::task::{Clock, Seeds, TaskId};
@@ -35,6 +36,8 @@ pub(super) struct Ground {
     pub(super) ledger: Arc<dyn Ledger>,
     /// Where people are asked.
     pub(super) desk: Arc<dyn Desk>,
+    /// Where decisions are kept.
+    pub(super) judgements: Arc<dyn Judgements>,
     /// The folder of the task.
     pub(super) workspace: Arc<TaskFolder>,
     /// Opens folders of the host, unless they are as the host has them.
@@ -97,7 +100,8 @@ impl Host {
     pub(super) fn ground(&self, task: TaskId, seeds: Seeds, key: [u8; 32], recorder: Arc<Recorder>) -> Ground {
         let workspace = self.workspaces.of(&task.to_string());
         let (ledger, desk) = (Arc::new(self.audit.clone()), Arc::new(self.approvals.clone()));
-        Ground { task, seeds, key, recorder, effects: 0, ledger, desk, workspace, folders: None }
+        let judgements = Arc::new(self.judgements.clone());
+        Ground { task, seeds, key, recorder, effects: 0, ledger, desk, judgements, workspace, folders: None }
     }
 
     /// Makes the gate of a task, and all that it needs to be carried out.
@@ -106,7 +110,8 @@ impl Host {
         let input = Digest::of(job.work.input().as_bytes());
         let detail = job.describe(&name, &input);
         let Job { work, plan, folders, limits, output, rules, user, approvals, keep, .. } = job;
-        let Ground { task, seeds, key, recorder, effects, ledger, desk, workspace, folders: instead } = ground;
+        let Ground { task, seeds, key, recorder, effects, ledger, desk, judgements, workspace, folders: instead } =
+            ground;
         let tank = Tank(limits.fuel);
         let gate = Arc::new(Gate {
             rules,
@@ -121,6 +126,7 @@ impl Host {
             effects: AtomicU64::new(effects),
             leaks: Arc::default(),
             recorder,
+            judgements,
             lost: Lost::default(),
         });
         let labels = plan.as_ref().map(|plan| plan.root.labels.clone()).unwrap_or_default();

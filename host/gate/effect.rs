@@ -60,6 +60,11 @@ pub trait Effect: Debug + Serialize + Send + Sync {
     }
     /// Does the grant list it?
     fn covered(&self, grant: &Self::Grant) -> bool;
+    /// The section of the grant that covers it, as a manifest writes it, with no more in it than this needs. Null where it
+    /// needs none of its own.
+    fn entry(&self, _grant: &Self::Grant) -> serde_json::Value {
+        serde_json::Value::Null
+    }
     /// The labels that may go where it takes data out of the task; none when it takes none out.
     fn accepts(&self, _grant: &Self::Grant) -> Option<Labels> {
         None

@@ -1,11 +1,15 @@
 //! Attributes of a request, as Cedar types them.
 
+use std::borrow::Cow;
 use std::str::FromStr as _;
+
+use serde::{Deserialize, Serialize};
 
 use cedar_policy::{EntityId, EntityTypeName, EntityUid, RestrictedExpression};
 
 /// Why a value cannot be put to a policy. The request that holds it is denied.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "kebab-case")]
 pub enum ValueError {
     /// Cedar's integers have 64 bits and a sign.
     #[error("`{0}` is an integer that policies cannot express: they reach from -2^63 to 2^63 - 1")]
@@ -16,7 +20,8 @@ pub enum ValueError {
 }
 
 /// A typed attribute of a request.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Attribute {
     /// A Cedar `Long`.
     Long(i64),
@@ -31,7 +36,7 @@ pub enum Attribute {
     /// A Cedar `datetime`: milliseconds since the Unix epoch.
     Time(i64),
     /// An entity: its type in the namespace `Ambit`, and its name.
-    Entity(&'static str, String),
+    Entity(Cow<'static, str>, String),
     /// A value that Cedar cannot hold. It makes the request a denial.
     Inexpressible(ValueError),
 }
@@ -65,7 +70,7 @@ impl Attribute {
                 // The one way to make a datetime: Cedar takes it in the words of RFC 3339.
                 RestrictedExpression::new_datetime(rfc3339(milliseconds).ok_or("a time that cannot be told")?)
             }
-            Self::Entity(kind, name) => RestrictedExpression::new_entity_uid(entity(kind, &name)?),
+            Self::Entity(kind, name) => RestrictedExpression::new_entity_uid(entity(&kind, &name)?),
             Self::Inexpressible(error) => return Err(error.into()),
         })
     }

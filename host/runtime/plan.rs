@@ -76,6 +76,13 @@ impl Plan {
         self.tools.iter().flat_map(of).collect()
     }
 
+    /// What each component that can be reached marks with labels, by its name.
+    pub fn marks(&self) -> BTreeMap<&str, &Labels> {
+        let marks =
+            std::iter::once(&self.root).chain(self.tools.values()).map(|unit| (unit.name.as_str(), &unit.labels));
+        marks.filter(|(_, labels)| !labels.is_empty()).collect()
+    }
+
     /// Links a bundle's agent and the tools that it can reach, under a grant manifest.
     ///
     /// # Errors

@@ -136,6 +136,26 @@ impl Granted {
         if self.quota.is_some() { Access::Write } else { Access::Read }
     }
 
+    /// It, as a manifest writes it, with no more access than that.
+    pub(super) fn entry(&self, access: Access) -> serde_json::Value {
+        let mut entry = serde_json::json!({ "guest": self.guest });
+        if self.ground == Ground::Folder {
+            entry["host"] = serde_json::json!(self.host.to_string_lossy());
+            entry["access"] = serde_json::json!(access);
+        }
+        let writes = access == Access::Write || self.ground == Ground::Workspace;
+        let quota = self.quota.filter(|quota| writes && *quota != Quota::default());
+        let accepts = Some(&self.accepts).filter(|accepts| writes && !accepts.is_empty());
+        let labels = Some(&self.labels).filter(|labels| !labels.is_empty());
+        let told = [
+            ("quota", quota.map(|quota| serde_json::json!(quota))),
+            ("labels", labels.map(|labels| serde_json::json!(labels))),
+            ("accepts", accepts.map(|accepts| serde_json::json!(accepts))),
+        ];
+        told.into_iter().filter_map(|(key, value)| Some((key, value?))).for_each(|(key, value)| entry[key] = value);
+        if self.ground == Ground::Folder { serde_json::json!([entry]) } else { entry }
+    }
+
     /// What is wrong where another mount goes by a name, if that does not lie beside this one's.
     pub(crate) fn meets(&self, guest: &GuestPath) -> Option<String> {
         if self.guest == *guest {

@@ -151,6 +151,7 @@ impl World {
             key: [7; 32],
             effects: AtomicU64::new(0),
             leaks: Arc::default(),
+            judgements: Arc::new(crate::policy::judged::Unkept),
             recorder: Arc::new(Recorder::recording(Arc::new(Nowhere), u64::MAX)),
             lost: crate::audit::Lost::default(),
         };

@@ -79,6 +79,12 @@ fn default_time() -> HumanDuration {
     HumanDuration::from_millis(30_000)
 }
 
+/// The bounds of a rule that says nothing of them.
+pub(super) fn default_bounds() -> Bounds {
+    let milliseconds = u64::try_from(default_time().duration().as_millis()).unwrap_or(u64::MAX);
+    Bounds { request: default_request().bytes(), response: default_response().bytes(), milliseconds }
+}
+
 /// The most hops that a rule may let the host follow.
 const MOST_REDIRECTS: u8 = 20;
 
@@ -214,6 +220,39 @@ impl Rule {
         format!("{}://{host}{port}", self.scheme.as_str())
     }
 
+    /// What of it no rule of another grant needs, in which every path stands for itself: methods and paths at hosts.
+    fn beyond(&self, needed: &Grant) -> Vec<String> {
+        let of_host = |host: &String| {
+            let at = self.place(host);
+            let alike = needed.rules.iter().filter(|rule| rule.hosts.contains(host) && rule.place(host) == at);
+            alike.collect::<Vec<_>>()
+        };
+        let mut lines = Vec::new();
+        for host in &self.hosts {
+            let used: Vec<&Rule> = of_host(host);
+            let listed = |rule: &&Rule, method: Option<&Method>, pattern: Option<&PathPattern>| {
+                let methods =
+                    rule.methods.intersection(&self.methods).any(|own| method.is_none_or(|method| own == method));
+                let here = |path: &PathPattern| {
+                    let path = path.literal();
+                    pattern.map_or_else(|| self.paths.iter().any(|own| own.matches(&path)), |own| own.matches(&path))
+                };
+                methods && rule.paths.iter().any(here)
+            };
+            let place = self.place(host);
+            if !used.iter().any(|rule| listed(rule, None, None)) {
+                lines.push(format!("requests to {place}"));
+                continue;
+            }
+            let methods =
+                self.methods.iter().filter(|method| !used.iter().any(|rule| listed(rule, Some(method), None)));
+            lines.extend(methods.map(|method| format!("{} to {place}", method.0)));
+            let paths = self.paths.iter().filter(|path| !used.iter().any(|rule| listed(rule, None, Some(path))));
+            lines.extend(paths.map(|path| format!("{place}{path}")));
+        }
+        lines
+    }
+
     fn lines(&self) -> impl Iterator<Item = String> {
         self.methods.iter().flat_map(|method| self.hosts.iter().map(move |host| (method, host))).map(
             |(method, host)| {
@@ -256,6 +295,12 @@ impl Grant {
     pub(super) fn attaches(&self, credential: &Credential, place: &str) -> bool {
         let at = |rule: &Rule| rule.hosts.iter().any(|host| rule.place(host) == place);
         self.rules.iter().any(|rule| rule.credential.as_ref() == Some(credential) && at(rule))
+    }
+
+    /// What of it another grant does not need, in which every path stands for itself.
+    pub(super) fn beyond(&self, needed: Option<&Self>) -> Vec<String> {
+        let none = Self::default();
+        self.rules.iter().flat_map(|rule| rule.beyond(needed.unwrap_or(&none))).collect()
     }
 
     /// The first rule that lists a request.

@@ -121,6 +121,15 @@ impl TryFrom<String> for PathPattern {
 }
 
 impl PathPattern {
+    /// The path that it is, where it stands for one alone.
+    pub(super) fn literal(&self) -> String {
+        let segments = self.segments.iter().map(|segment| match segment {
+            Segment::Exact(own) => format!("/{own}"),
+            Segment::One | Segment::Rest => "/*".to_owned(),
+        });
+        segments.collect()
+    }
+
     pub(super) fn matches(&self, path: &str) -> bool {
         let mut asked = path.strip_prefix('/').unwrap_or(path).split('/');
         for segment in &self.segments {

@@ -67,6 +67,14 @@ impl Grant {
         format!("tools = [{}]", given.chain([quoted(tool)]).collect::<Vec<_>>().join(", "))
     }
 
+    /// The grant of one tool, as a manifest writes it.
+    pub(super) fn entry(&self, tool: &str) -> serde_json::Value {
+        match self.entries.iter().find(|entry| entry.name.get_ref() == tool) {
+            Some(entry) if !entry.imports.is_empty() => serde_json::json!([{ "name": tool, "imports": entry.imports }]),
+            _ => serde_json::json!([tool]),
+        }
+    }
+
     /// Only the tools that these names name; none when nothing is left.
     pub(super) fn only(&self, asked: impl Fn(&str) -> bool) -> Option<Self> {
         let (entries, withheld): (Vec<_>, Vec<_>) =

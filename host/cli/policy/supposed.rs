@@ -15,7 +15,7 @@ use crate::gate::{Effect as _, cleared};
 use crate::label::Labels;
 use crate::manifest::suggestion;
 use crate::policy::schema::Action;
-use crate::policy::{Attribute, Decision, Person, Principal, Question, Standing};
+use crate::policy::{Arguments, Attribute, Decision, Person, Principal, Question, Standing};
 use crate::runtime::plan::{Effective, Plan};
 use crate::task::Usage;
 
@@ -211,7 +211,7 @@ impl Supposed {
             action: action.name,
             resource: &resource,
             context: &context,
-            arguments: call.as_ref().and_then(|call| call.arguments()),
+            arguments: call.as_ref().and_then(|call| call.arguments()).map(Arguments::Values),
         };
         Ok(Verdict::Decided(match &self.approvals {
             None => loaded.policy.judge(&question),
@@ -299,7 +299,7 @@ fn typed(ty: &str, value: &Value) -> Option<Attribute> {
 }
 
 /// A point in time as RFC 3339 writes it, since the Unix epoch.
-pub(super) fn time(text: &str) -> Option<Duration> {
+pub(in crate::cli) fn time(text: &str) -> Option<Duration> {
     let time = chrono::DateTime::parse_from_rfc3339(text).ok()?;
     u64::try_from(time.timestamp_millis()).ok().map(Duration::from_millis)
 }

@@ -1,0 +1,93 @@
+//! Keeps what is decided, and on what, so that other grants and rules can be asked the same.
+
+use super::{Code, Denied, Effect, Gate, Guard};
+use crate::audit::Entry;
+use crate::policy::judged::{Ground, Judged, Ruling, Thing, named};
+use crate::policy::{Decision, Standing};
+
+/// An effect that is being decided.
+pub(super) struct Judging<'a> {
+    gate: &'a Gate,
+    judged: Judged,
+}
+
+impl<'a, G> Guard<'a, G> {
+    /// Begins to decide about an effect.
+    pub(super) fn judging<E: Effect<Grant = G>>(&self, effect: &E, entry: &Entry) -> Judging<'a> {
+        let (resource, policy) = (effect.resource(), self.gate.rules.policy());
+        let judged = Judged {
+            effect: entry.effect,
+            at: entry.at,
+            principal: self.actor.principal.clone(),
+            standing: self.standing(),
+            action: effect.action().to_owned(),
+            resource: Thing::from(&resource),
+            context: named(&effect.context()),
+            arguments: effect.arguments().and_then(|values| policy.ok()?.told(&resource.name, values)),
+            told: effect.told(),
+            entry: self.grant.map(|grant| effect.entry(grant)).unwrap_or_default(),
+            folder: crate::config::working_folder().to_owned(),
+            ruling: Ruling::default(),
+        };
+        Judging { gate: self.gate, judged }
+    }
+}
+
+impl Judging<'_> {
+    /// This decides next.
+    pub(super) fn at(&mut self, ground: Ground) {
+        self.judged.ruling.ground = ground;
+    }
+
+    /// The rules decide, about a task that stands so.
+    pub(super) fn asked(&mut self, standing: &Standing, decision: &Decision) {
+        self.judged.standing = standing.clone();
+        let before = std::mem::take(&mut self.judged.ruling);
+        self.judged.ruling = match decision {
+            Decision::Allow { rules } => Ruling { rules: rules.clone(), ..before },
+            Decision::Deny { rules, error } => Ruling { rules: rules.clone(), why: error.clone(), ..before },
+            Decision::NeedsApproval { rules, ask } => {
+                Ruling { rules: rules.clone(), groups: ask.groups.clone(), ..before }
+            }
+        };
+        self.at(Ground::Rules);
+    }
+
+    /// It is allowed, by these rules.
+    pub(super) fn allowed(&mut self, rules: &[String]) {
+        let ruling = &mut self.judged.ruling;
+        (ruling.code, ruling.rules) = ("allowed".to_owned(), rules.to_vec());
+        self.keep();
+    }
+
+    /// It did not come to be.
+    pub(super) fn denied(&mut self, denied: &Denied) {
+        let ruling = &mut self.judged.ruling;
+        match denied {
+            Denied::Refused(refusal) => {
+                ruling.code = refusal.code.as_str().to_owned();
+                if refusal.code == Code::Unavailable && ruling.ground != Ground::Point {
+                    ruling.ground = Ground::Host;
+                }
+            }
+            Denied::Exhausted(exhausted) => {
+                (ruling.code, ruling.ground) = ("exhausted".to_owned(), Ground::Limit);
+                ruling.why = Some(exhausted.limit.key().to_owned());
+            }
+            // The task is at its end, and nothing was decided.
+            Denied::Unrecalled(_) => return,
+        }
+        self.keep();
+    }
+
+    /// It is refused with this code.
+    pub(super) fn refused(&mut self, ground: Ground, code: Code) {
+        self.at(ground);
+        code.as_str().clone_into(&mut self.judged.ruling.code);
+        self.keep();
+    }
+
+    fn keep(&self) {
+        self.gate.judgements.note(self.judged.clone().covered(&self.gate.leaks));
+    }
+}
