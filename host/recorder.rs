@@ -243,6 +243,8 @@ struct Tape {
     closed: Option<&'static str>,
     /// Why the task is at its end, as far as it is told: what is answered now is not recorded.
     ended: Option<Unrecalled>,
+    /// Something was changed for good.
+    lasts: bool,
     /// Calls that changed the task's own folder: they are made again, and so are those that lead to them.
     again: BTreeSet<String>,
     /// Crossings whose effects go on while the guest does, and those that wait for a person.
@@ -291,6 +293,7 @@ impl Recorder {
             room,
             closed: None,
             ended: None,
+            lasts: false,
             again: BTreeSet::new(),
             busy: BTreeSet::new(),
             waiting: BTreeSet::new(),
@@ -325,7 +328,9 @@ impl Recorder {
 
     /// An effect is about to happen that stays when the task is gone, and that is written before whatever is written next.
     pub fn lasts(&self, what: &'static str) {
-        self.tape().pending.lasting = Some(what);
+        let mut tape = self.tape();
+        tape.pending.lasting = Some(what);
+        tape.lasts = true;
     }
 
     /// Nothing of the task happens any more.
@@ -334,7 +339,8 @@ impl Recorder {
         why
     }
 
-    /// Puts the task away, if all of it that is under way waits for people, as this crossing does.
+    /// Puts the task away, if it can go on another time, and all of it that is under way waits for people, as this crossing
+    /// does.
     pub fn put_away(&self, approval: &str) -> Option<Unrecalled> {
         if !self.tape().is_quiet() {
             return None;
@@ -585,9 +591,9 @@ impl Tape {
         self.recalled.range(after).next().filter(|(later, _)| later.path == place.path).map(|(_, row)| row)
     }
 
-    /// Whether all that is under way waits for people.
+    /// Whether the task can go on from here another time, and all that is under way waits for people.
     fn is_quiet(&self) -> bool {
-        self.busy.is_subset(&self.waiting)
+        self.closed.is_none() && !self.lasts && self.busy.is_subset(&self.waiting)
     }
 
     /// What a question comes to.

@@ -131,6 +131,8 @@ fn a_task_that_runs_is_not_taken_up_by_another_process() {
     wire.wait_for(1);
     let taken = resume(&scene, &["--retry-unknown"]);
     assert!(taken.code == 2 && taken.stderr.contains(" runs"), "{taken:?}");
+    let all = scene.ambit(&["task", "resume", "--all"]);
+    assert!(all.code == 0 && all.stderr.is_empty(), "{all:?}");
     killed(running);
 }
 
@@ -237,10 +239,26 @@ fn a_task_that_waits_for_a_person_is_put_away_and_goes_on_when_it_is_answered() 
         assert_eq!(report["output"][3]["ok"], 2, "{report}");
         assert_eq!((arrivals(&wire, "one").len(), arrivals(&wire, "large").len()), (1, times));
         assert_eq!(report["usage"]["approvals"], 1);
+        // What was under way when it was put away was not over.
+        assert!(!scene.records().iter().any(|record| record["code"] == "abandoned"));
         assert_eq!(scene.ambit(&["audit", "verify"]).code, 0);
         let told = scene.ambit(&["task", "replay", report["task"].as_str().unwrap()]);
         assert!(told.code == 0 && told.stderr.contains("to the same end"), "{told:?}");
     }
+}
+
+#[test]
+fn a_task_that_could_not_go_on_is_not_put_away() {
+    let wire = Wire::greeting();
+    let scene = scene(&wire);
+    ask_finance(&scene);
+    let write = json!({ "tool": "writer.append", "arguments": { "path": "/data/log", "text": "once" } });
+    let running = started(&scene, &[write, step(&wire, "large")]);
+    let id = running.question();
+    assert!(running.child.id() > 0 && task(&scene)["status"] == "unknown");
+    assert_eq!(scene.ambit(&["approvals", "approve", &id, "--by", "maria"]).code, 0);
+    let report = running.end().json();
+    assert_eq!((&report["status"], arrivals(&wire, "large").len()), (&json!("succeeded"), 1), "{report}");
 }
 
 #[test]

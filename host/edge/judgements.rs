@@ -110,8 +110,8 @@ impl JudgementList {
     pub fn folders(&self, tasks: &[String]) -> Result<BTreeSet<String>, JudgementError> {
         let connection = self.0.read();
         let read = |task: &String| {
-            let recipe = "SELECT json_extract(recipe, '$.bundle') FROM journal WHERE task = ?1
-                          AND json_type(recipe, '$.bundle') = 'text'";
+            let recipe = "SELECT json_extract(recipe, '$.how.what.bundle.bundle') FROM journal WHERE task = ?1
+                          AND json_type(recipe, '$.how.what.bundle.bundle') = 'text'";
             connection.prepare_cached(recipe)?.query_row([task], |row| row.get(0)).optional()
         };
         let folders = tasks.iter().filter_map(|task| read(task).transpose());

@@ -73,6 +73,10 @@ impl<'a> Settlement<'a> {
     fn write(&mut self) {
         let Some(outcome) = self.outcome.take() else { return };
         let (how, text) = &self.how;
+        if *how == Outcome::Abandoned && self.gate.recorder.ended().is_some() {
+            // The task goes on another time, and this with it.
+            return;
+        }
         let gained = self.actor.labels.now().without(&self.before);
         let mut notes = self.notes.take();
         if !gained.is_empty() {

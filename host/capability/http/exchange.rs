@@ -152,7 +152,7 @@ impl Exchange {
     pub(super) async fn run(self, wish: Wish, head: oneshot::Sender<Reply>, recording: Recording) {
         let mut delivery = Delivery { head: Some(head), body: None, recording };
         // What ends the exchange is settled before the guest hears of it: also the end of a body.
-        if let Err(failed) = self.carry_out(wish, &mut delivery).await {
+        if let Err(failed) = Box::pin(self.carry_out(wish, &mut delivery)).await {
             if let Failed::Denied(Denied::Exhausted(exhausted)) = &failed {
                 self.guarded.guard::<Http>().budget().overdraw(*exhausted);
             }

@@ -108,7 +108,9 @@ fn resume_all(context: &Context, host: Host, arguments: &Resume) -> Result<ExitC
             tokio::select! {
                 () = &mut stopped => break,
                 Some(ended) = running.join_next() => match ended {
-                    Ok((task, Ok(report))) => {
+                    // Another process has it.
+                    Ok((_, Ok(None))) => {}
+                    Ok((task, Ok(Some(report)))) => {
                         worst = worst.max(shown(&report, format)?);
                         // It may have been put away again.
                         taken.remove(&task);
@@ -131,17 +133,17 @@ async fn one(
     unknown: Unknown,
     approvals: Approvals,
     format: Format,
-) -> (String, Result<Report, Failure>) {
+) -> (String, Result<Option<Report>, Failure>) {
     let audience = output::Screen::audience(format, Questions::of(&host, approvals));
-    let begin = || -> Result<_, Failure> {
-        let broken = host.broken(&task, unknown)?;
+    let resumed = async {
+        let broken = match host.broken(&task, unknown) {
+            Err(AgainError::Running(_)) => return Ok(None),
+            broken => broken?,
+        };
         let job = Recipe::kept(broken.recipe().clone())?.job(&host, approvals.mode(), None)?;
-        Ok((broken, job))
+        Ok(Some(host.resume(broken, job, audience, std::future::pending()).await?))
     };
-    let report = match begin() {
-        Ok((broken, job)) => host.resume(broken, job, audience, std::future::pending()).await.map_err(Failure::from),
-        Err(failure) => Err(failure),
-    };
+    let report = resumed.await;
     (task, report)
 }
 
