@@ -348,7 +348,7 @@ impl<'a, G> Guard<'a, G> {
             judging.denied(&Denied::Exhausted(exhausted));
             return self.exhausted(exhausted, question).await;
         }
-        judging.refused(ground(code), code);
+        judging.refused(self.ground(code, effect), code);
         let entry = Entry { detail: detail("why", why), ..question };
         let refusal = self.gate.refuse(code, entry).await;
         self.gate.recorder.keep(slot, &refusal);
@@ -365,7 +365,7 @@ impl<'a, G> Guard<'a, G> {
         }
         self.gate.budget.refused();
         let question = self.question(effect, self.gate.next_effect());
-        self.judging(effect, &question).refused(ground(code), code);
+        self.judging(effect, &question).refused(self.ground(code, effect), code);
         let (kind, code) = (Kind::Refusal, code.as_str().to_owned());
         let entry = Entry { kind, code, detail: detail("why", why), ..question };
         self.gate.note(entry);
@@ -633,11 +633,6 @@ impl<'a, G> Guard<'a, G> {
 pub fn cleared(carried: &Labels, accepted: &Labels) -> Result<(), String> {
     let held = carried.without(accepted);
     if held.is_empty() { Ok(()) } else { Err(format!("the task carries what may not go there: {held}")) }
-}
-
-/// What refuses an effect that its capability refuses.
-fn ground(code: Code) -> Ground {
-    if code == Code::NotGranted { Ground::Grant } else { Ground::Capability }
 }
 
 /// What the host has to say in a record, as JSON.

@@ -350,3 +350,45 @@ fn what_people_approved_stays_approved_by_the_same_people() {
     assert_eq!(other_task(&ask("staff")), json!([]));
     assert_eq!(other_task(LINES)[0]["was"]["decision"], "needs-approval");
 }
+
+#[test]
+fn what_grants_and_rules_have_no_say_in_is_not_judged() {
+    let grants = "[agent]\ntools = [\"prober\"]\n[tools.prober]\nworkspace = { guest = \"/workspace\" }\n\
+        filesystem = [{ host = \"in\", guest = \"/data\" }]\nstate = { namespace = \"n\" }\n";
+    let scene = Scene::probing(grants);
+    std::fs::create_dir_all(scene.path("policy/in")).unwrap();
+    std::os::unix::fs::symlink("../../home/ambit.db", scene.path("policy/in/out")).unwrap();
+    scene.rules("permit (principal, action, resource);");
+    let call =
+        |function: &str, arguments: Value| json!({ "tool": format!("prober.{function}"), "arguments": arguments });
+    run(
+        &scene,
+        &[
+            call("read", json!({ "path": "/data/out" })),
+            call("write", json!({ "path": "/data/new", "text": "x" })),
+            call("write", json!({ "path": "/workspace/new", "text": "x" })),
+        ],
+    );
+    let all = "permit (principal, action, resource);";
+    std::fs::create_dir_all(scene.path("other/in")).unwrap();
+    other(&scene, &grants.replace("host = \"in\"", "host = \"../policy/./in\""), all);
+    let answer = rejudge(&scene, &[]);
+    assert!(answer.code == 0 && answer.stdout.contains("not judged: 1 refusal "), "{answer:?}");
+    // The same name for another folder is another folder; write access is what was missing.
+    other(&scene, grants, all);
+    assert!(rejudge(&scene, &[]).stdout.contains("filesystem.mount Mount::\"/data\" by prober\n     was  allowed"));
+    let writable = grants
+        .replace("host = \"in\", guest = \"/data\"", "host = \"../policy/in\", guest = \"/data\", access = \"write\"");
+    other(&scene, &writable, all);
+    let changes = judged(&scene)["tasks"][0]["changes"].clone();
+    let [change] = changes.as_array().unwrap().as_slice() else { panic!("{changes}") };
+    assert_eq!((&change["action"], &change["now"]["decision"]), (&json!("filesystem.write"), &json!("allowed")));
+    // What is suggested has the workspace, and the folder to read.
+    let text = suggested(&scene, &[judged(&scene)["tasks"][0]["task"].as_str().unwrap()]);
+    for part in ["workspace = { guest = \"/workspace\" }  # 4 uses in 1 task", "guest = \"/data\", access = \"read\" }"]
+    {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    scene.write("other/grants.toml", text.as_bytes());
+    assert_eq!(rejudge(&scene, &[]).code, 0);
+}

@@ -31,6 +31,12 @@ impl<'a, G> Guard<'a, G> {
         };
         Judging { gate: self.gate, judged }
     }
+
+    /// What refuses an effect that its capability refuses: what the grant does not cover, others might.
+    pub(super) fn ground<E: Effect<Grant = G>>(&self, code: Code, effect: &E) -> Ground {
+        let covered = self.grant.is_some_and(|grant| effect.covered(grant));
+        if code == Code::NotGranted && !covered { Ground::Grant } else { Ground::Capability }
+    }
 }
 
 impl Judging<'_> {

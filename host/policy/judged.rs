@@ -86,7 +86,7 @@ pub enum Ground {
     Point,
     /// People whom the rules ask for.
     People,
-    /// The capability's own quota.
+    /// The capability itself: a quota, or what leads out of what is granted.
     Capability,
     /// The host, which could not record it.
     Host,

@@ -1,7 +1,8 @@
 //! What was decided, decided again: the same grants, clearances and rules are asked as the gate asks, about what was
 //! recorded. Nothing runs, nobody is asked.
 //!
-//! What depends on more than grants, rules and labels is not judged: quotas, the decision point, what a task was lent.
+//! What depends on more than grants, rules and labels is not judged: quotas, what leads out of a mount, the decision point,
+//! what a task was lent.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -78,7 +79,7 @@ impl Sentence {
             (Ground::Limit, false) => (Word::Refused, Some("a limit was spent")),
             (Ground::Loan, false) => (Word::Refused, Some("it held what the task was lent")),
             (Ground::Point, false) => (Word::Refused, Some("the decision point did not allow it")),
-            (Ground::Capability, false) => (Word::Refused, Some("a quota was spent")),
+            (Ground::Capability, false) => (Word::Refused, Some("the capability itself refused it")),
             (Ground::Host, false) => (Word::Refused, Some("it could not be recorded")),
         };
         let why = ruling.why.clone().or(why.map(ToOwned::to_owned));

@@ -185,7 +185,10 @@ fn show(Results { tasks, summary }: &Results, loaded: &Loaded) -> Result<(), Fai
     }
     if summary.not_judged > 0 {
         let refusals = counted(summary.not_judged, "refusal");
-        writeln!(out, "not judged: {refusals} by quotas, limits, loans, the decision point or the host")?;
+        writeln!(
+            out,
+            "not judged: {refusals} that grants and rules have no say in (quotas, loans, the decision point)"
+        )?;
     }
     Ok(())
 }
