@@ -230,8 +230,7 @@ mod tests {
         ]);
         let text = serde_json::to_string(&judged(all.clone())).unwrap();
         let read: Judged = serde_json::from_str(&text).unwrap();
-        assert_eq!((read.number("bytes"), read.text("bytes")), (Some(5), None));
-        assert_eq!(read.arguments, Some(all));
+        assert_eq!((read.arguments.clone(), read.number("bytes"), read.text("bytes")), (Some(all), Some(5), None));
     }
 
     #[test]
