@@ -246,8 +246,9 @@ fn requests_become_rules_and_are_judged_by_them() {
     let text = suggested(&scene, &[&task]);
     for part in [
         "# 1 effect was refused, and not in here.",
-        "methods = [\"GET\"], paths = [\"/v1/pages/*\"]",
-        "methods = [\"POST\"], paths = [\"/v1/x\"]",
+        "[[tools.prober.http]]",
+        "methods = [\"GET\"]\npaths = [\"/v1/pages/*\"]",
+        "methods = [\"POST\"]\npaths = [\"/v1/x\"]",
         "request = \"1KiB\"",
         "budget = { requests = 20 }",
         "# 5 uses in 1 task, e.g. record",

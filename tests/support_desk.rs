@@ -188,3 +188,23 @@ fn its_rules_decide_as_their_cases_say_and_the_twin_has_the_same() {
     let rules = |bundle: &str| std::fs::read_to_string(Path::new(ROOT).join(bundle).join("rules.cedar")).unwrap();
     assert_eq!(rules("policies/support-desk"), rules("policies/support-desk-twisted"));
 }
+
+#[test]
+fn the_least_grants_that_it_needs_are_part_of_what_it_is_granted() {
+    let desk = Desk::new();
+    let broken = message("c-1042", "The blue mug of A-1001 arrived broken, I want my money back");
+    let tasks = [
+        &desk.run("support-desk", &broken),
+        &desk.run("support-desk", &message("c-9", "What are your opening hours?")),
+    ];
+    let tasks = tasks.map(|report| report["task"].as_str().unwrap().to_owned());
+    let suggested = desk.ambit(&["grants", "suggest", "--task", &tasks[0], "--task", &tasks[1]]);
+    let policy = desk.policy("support-desk");
+    std::fs::write(policy.path().join("grants.toml"), suggested["manifest"].as_str().unwrap()).unwrap();
+    let bundle = ["--bundle", "guest-examples/bundles/support-desk", "--policy", policy.path().to_str().unwrap()];
+    let judged = desk.ambit(&[&["policy", "rejudge"], &bundle[..]].concat());
+    assert_eq!(judged["summary"]["changed"], 0, "{judged}\n{suggested}");
+    assert!(judged["summary"]["effects"].as_u64().unwrap() > 4, "{judged}");
+    let unused = desk.ambit(&["grants", "unused", "--policy", policy.path().to_str().unwrap()]);
+    assert_eq!(unused["unused"], json!([]), "{suggested}");
+}

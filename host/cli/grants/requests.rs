@@ -47,14 +47,16 @@ pub(super) fn fold(needs: Vec<Need>, patterns: bool) -> Vec<Item> {
             *counts.entry((task.clone(), place(entry))).or_default() += 1;
             let mut frame = entry.clone();
             if let Some(frame) = frame.as_object_mut() {
-                OWN.iter().for_each(|key| drop(frame.remove(*key)));
+                frame.retain(|key, _| !OWN.contains(&key.as_str()));
             }
             let requests = frames.entry(frame.to_string()).or_default();
             requests.take(frame, entry, bytes, &evidence);
         }
     }
     let mut hosts: BTreeMap<String, usize> = BTreeMap::new();
-    frames.values().for_each(|requests| *hosts.entry(place(&requests.frame)).or_default() += 1);
+    for requests in frames.values() {
+        *hosts.entry(place(&requests.frame)).or_default() += 1;
+    }
     let mut rules = Vec::new();
     for requests in frames.values() {
         let at = place(&requests.frame);
@@ -105,7 +107,9 @@ impl Requests {
         }
         let rule = |(methods, asked): (&BTreeSet<String>, Vec<(String, Evidence)>)| {
             let mut evidence = Evidence::default();
-            asked.iter().for_each(|(_, more)| evidence.and(more));
+            for (_, more) in &asked {
+                evidence.and(more);
+            }
             let paths: Vec<String> = asked.into_iter().map(|(path, _)| path).collect();
             let mut value = self.frame.clone();
             value["methods"] = json!(methods);

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::fold::{Item, Section};
 use super::least::{Least, Part};
@@ -18,6 +18,9 @@ const TIMES: [u64; 15] = [1, 2, 5, 10, 15, 20, 30, 60, 120, 300, 600, 1800, 3600
 
 /// The longest wall time that can be granted.
 const LONGEST_TIME: u64 = 86_400;
+
+/// Tables longer than this are not written on one line.
+const LONG: usize = 100;
 
 /// The least and the most memory that a store can be granted, in bytes.
 const MEMORY: (u64, u64) = (64 << 10, 4 << 30);
@@ -119,23 +122,52 @@ fn write_part(out: &mut String, component: &str, part: &Part) {
     if !part.labels.is_empty() {
         let _ = writeln!(out, "labels = {}  # as it was marked", labels(&part.labels));
     }
+    // Tables of their own end the component's own.
+    let mut tables = String::new();
     for (key, section) in &part.sections {
         match section {
             Section::One(Item { value, evidence }) => {
                 let _ = writeln!(out, "{key} = {}  # {evidence}", toml(value));
             }
-            Section::Each(items) => {
-                let _ = writeln!(out, "{key} = [");
-                for Item { value, evidence } in items {
-                    let _ = match value {
-                        Value::Object(_) => writeln!(out, "  # {evidence}\n  {},", toml(value)),
-                        _ => writeln!(out, "  {},  # {evidence}", toml(value)),
-                    };
+            Section::Each(items) if items.iter().any(|item| is_long(&item.value)) => {
+                for item in items {
+                    write_table(&mut tables, &format!("{name}.{key}"), item);
                 }
-                let _ = writeln!(out, "]");
             }
+            Section::Each(items) => write_list(out, key, items),
         }
     }
+    out.push_str(&tables);
+}
+
+/// Whether a value is too long for one line.
+fn is_long(value: &Value) -> bool {
+    value.is_object() && toml(value).len() > LONG
+}
+
+fn write_list(out: &mut String, key: &str, items: &[Item]) {
+    let _ = writeln!(out, "{key} = [");
+    for Item { value, evidence } in items {
+        let _ = match value {
+            Value::Object(_) => writeln!(out, "  # {evidence}\n  {},", toml(value)),
+            _ => writeln!(out, "  {},  # {evidence}", toml(value)),
+        };
+    }
+    let _ = writeln!(out, "]");
+}
+
+/// An item of a list, as a table of its own.
+fn write_table(out: &mut String, name: &str, Item { value, evidence }: &Item) {
+    let _ = writeln!(out, "\n# {evidence}\n[[{name}]]");
+    for (key, value) in value.as_object().into_iter().flat_map(ordered) {
+        let _ = writeln!(out, "{} = {}", bare(key), toml(value));
+    }
+}
+
+/// The fields of a table, those first that say what it is about.
+fn ordered(fields: &Map<String, Value>) -> impl Iterator<Item = (&String, &Value)> {
+    let first = FIRST.iter().filter_map(|key| fields.get_key_value(*key));
+    first.chain(fields.iter().filter(|(key, _)| !FIRST.contains(&key.as_str())))
 }
 
 fn labels(labels: &Labels) -> String {
@@ -159,16 +191,13 @@ const FIRST: [&str; 7] = ["scheme", "host", "port", "guest", "access", "methods"
 fn toml(value: &Value) -> String {
     match value {
         Value::Object(fields) => {
-            let first = FIRST.iter().filter_map(|key| fields.get_key_value(*key));
-            let rest = fields.iter().filter(|(key, _)| !FIRST.contains(&key.as_str()));
             let fields: Vec<_> =
-                first.chain(rest).map(|(key, value)| format!("{} = {}", bare(key), toml(value))).collect();
+                ordered(fields).map(|(key, value)| format!("{} = {}", bare(key), toml(value))).collect();
             format!("{{ {} }}", fields.join(", "))
         }
         Value::Array(items) => format!("[{}]", items.iter().map(toml).collect::<Vec<_>>().join(", ")),
         Value::String(text) => toml_edit::Value::from(text.as_str()).to_string(),
-        Value::Number(value) => value.as_u64().map_or_else(|| value.to_string(), number),
-        Value::Bool(_) | Value::Null => value.to_string(),
+        Value::Number(_) | Value::Bool(_) | Value::Null => value.to_string(),
     }
 }
 

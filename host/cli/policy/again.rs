@@ -148,18 +148,15 @@ impl Sentence {
 
     /// Whether it is another decision than that; if so, whether something else comes of it.
     pub(super) fn differs(&self, past: &Self) -> Option<bool> {
-        use Word::{Allowed, Approved, Denied, Exhausted, NeedsApproval, NotGranted, Refused};
+        use Word::{Allowed, Approved, Denied, NeedsApproval, NotGranted, Refused};
         match (past.decision, self.decision) {
             (Refused, _) => None,
-            (before, now) if before == now && past.groups == self.groups => None,
-            // By other rules, and for the same groups or none.
-            (Denied, Denied) => None,
-            // The same people would be asked, and said yes.
-            (Approved, NeedsApproval) if past.groups == self.groups => None,
+            (Approved | NeedsApproval, NeedsApproval) if past.groups == self.groups => None,
+            // Who said yes, and is asked with nobody else, says yes.
             (Approved, NeedsApproval) => Some(!self.groups.is_subset(&past.groups)),
-            (Approved, Allowed) => Some(false),
-            (Denied | NotGranted | NeedsApproval, Denied | NotGranted) => Some(false),
-            (before, now) => Some(before != now || now == NeedsApproval || now == Exhausted),
+            (before, now) if before == now && now != NeedsApproval => None,
+            (Approved, Allowed) | (Denied | NotGranted | NeedsApproval, Denied | NotGranted) => Some(false),
+            _ => Some(true),
         }
     }
 }

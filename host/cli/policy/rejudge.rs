@@ -196,29 +196,25 @@ fn show(Results { tasks, summary }: &Results, loaded: &Loaded) -> Result<(), Fai
 /// A decision with its reasons, on one line.
 fn sentence(sentence: &Sentence, paint: Paint, loaded: Option<&Loaded>) -> String {
     let Sentence { decision, rules, groups, why } = sentence;
-    let mut line = match decision {
+    let word = match decision {
         Word::Allowed | Word::Approved => paint.good(decision.as_str()),
         Word::NeedsApproval => paint.open(decision.as_str()),
         _ => paint.bad(decision.as_str()),
     };
-    match decision {
-        Word::Approved => line.push_str(&format!(" by {}", listed(groups))),
-        Word::NeedsApproval => line.push_str(&format!(" of {}", listed(groups))),
-        _ => {}
-    }
-    if !rules.is_empty() {
-        let by = if matches!(decision, Word::Approved | Word::NeedsApproval) { "; by" } else { " by" };
-        let place = |name: &String| loaded.and_then(|loaded| Some(loaded.policy.rules().get(name)?.place()));
-        let rule = |name: &String| {
-            let place = place(name).map(|place| format!(" ({place})")).unwrap_or_default();
-            format!("`{}`{place}", output::printable(name))
-        };
-        line.push_str(&format!("{by} {}", rules.iter().map(rule).collect::<Vec<_>>().join(", ")));
-    }
-    if let Some(why) = why {
-        line.push_str(&format!(": {}", output::printable(why)));
-    }
-    line
+    let (people, by) = match decision {
+        Word::Approved => (format!(" by {}", listed(groups)), "; by"),
+        Word::NeedsApproval => (format!(" of {}", listed(groups)), "; by"),
+        _ => (String::new(), " by"),
+    };
+    let place = |name: &String| loaded.and_then(|loaded| Some(loaded.policy.rules().get(name)?.place()));
+    let rule = |name: &String| {
+        let place = place(name).map(|place| format!(" ({place})")).unwrap_or_default();
+        format!("`{}`{place}", output::printable(name))
+    };
+    let rules = rules.iter().map(rule).collect::<Vec<_>>().join(", ");
+    let rules = if rules.is_empty() { rules } else { format!("{by} {rules}") };
+    let why = why.as_ref().map(|why| format!(": {}", output::printable(why))).unwrap_or_default();
+    format!("{word}{people}{rules}{why}")
 }
 
 fn listed(groups: &BTreeSet<String>) -> String {
