@@ -79,7 +79,7 @@ fn decisions(criterion: &mut Criterion) {
         action: "tools.call",
         resource: &resource,
         context: &context,
-        arguments: Some(&arguments),
+        arguments: Some(ambit::policy::Arguments::Values(&arguments)),
     };
     for (name, scope) in [("rules about an action", Scope::Action), ("rules about a resource", Scope::Resource)] {
         let mut group = criterion.benchmark_group(name);
