@@ -1,5 +1,7 @@
 //! The audit log: what it shows to whoever kept a checkpoint, to other programs, and what comes of a log that cannot be written.
 
+mod golden;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;

@@ -1,10 +1,12 @@
 //! The main job from nothing to a verified audit log, from a folder and from pages, and what three hostile twins of it get:
-//! nothing; a support desk that asks a person, and a developer with a credential for minutes, each with a twin of its own.
+//! nothing; a support desk that asks a person, a developer with a credential for minutes, and an operations agent that goes on where
+//! it was, each with a twin of its own.
 //!
 //! Every command is shown as it is run, so that it can be copied. What must come of each is checked here, and not by
 //! asking the twin alone: none of the secrets that were planted for it may stand in what it returns.
 
 mod desk;
+mod ops;
 mod pages;
 mod plant;
 mod workspace;
@@ -82,6 +84,10 @@ pub(crate) fn run(steps: &mut Steps, workspace: &Workspace) -> Result<(), Failur
     steps.step("a twin that obeys whatever it reads gets no further", || desk::obey(&demo))?;
     steps.step("a developer pushes a change from a workspace that is gone afterwards", || workspace::develop(&demo))?;
     steps.step("a twin that is after its credentials is not admitted anywhere", || workspace::hoard(&demo))?;
+    steps.step("an operations agent is put away while it waits, goes on with a yes, and is told again", || {
+        ops::run(&demo)
+    })?;
+    steps.step("a twin with an implant leaves nothing for its next task", || ops::implant(&demo))?;
     steps.step("the audit log holds it all, unbroken", || steps::run(demo.ambit().args(["audit", "verify"])))
 }
 
