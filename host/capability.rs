@@ -241,7 +241,7 @@ pub enum OpenError {
 
 impl crate::gate::Failure for OpenError {}
 
-/// What the outside of the host offers capabilities: implemented in `edge/` and `runtime.rs`, wired in one place.
+/// What the outside of the host offers capabilities: implemented in `edge/`, wired in one place.
 #[derive(Clone)]
 pub struct Ports {
     /// Keeps state.
@@ -260,14 +260,14 @@ pub struct Ports {
     pub broker: Arc<dyn secrets::Broker>,
     /// Mints tokens.
     pub minter: Arc<dyn identity::Minter>,
-    /// Runs tools.
-    pub spawn: Arc<dyn tools::Spawn>,
 }
 
 /// Where a store is being set up.
 pub struct Setting<'a> {
     /// The outside.
     pub ports: &'a Ports,
+    /// Runs tools.
+    pub spawn: &'a Arc<dyn tools::Spawn>,
     /// The bundle's name: namespaces of state are its own.
     pub bundle: &'a str,
     /// What the task's randomness grows from.
@@ -296,12 +296,22 @@ impl Shared {
     }
 }
 
+/// The states of a store's capabilities: so few that looking through them is the quickest way to find one.
+struct States(Vec<(TypeId, Box<dyn Any + Send>)>);
+
+impl States {
+    fn of<C: Capability>(&mut self) -> Option<&mut C::State> {
+        let (_, state) = self.0.iter_mut().find(|(id, _)| *id == TypeId::of::<C>())?;
+        state.downcast_mut()
+    }
+}
+
 /// The data of a store.
 pub struct TaskState {
     gate: Arc<Gate>,
     actor: Arc<Actor>,
     grants: Arc<Sections>,
-    states: BTreeMap<TypeId, Box<dyn Any + Send>>,
+    states: States,
     border: Border,
     /// Handles that the guest holds.
     pub(crate) table: ResourceTable,
@@ -320,10 +330,12 @@ impl TaskState {
         grants: &Arc<Sections>,
         limiter: crate::engine::Limiter,
     ) -> Result<Self, OpenError> {
-        let mut states = BTreeMap::new();
+        let mut states = Vec::with_capacity(REGISTRY.len());
         for row in REGISTRY {
-            if let Some((id, state)) = row.open(grants, &setting).await? {
-                states.insert(id, state);
+            if grants.has(row.key()) {
+                states.extend(row.open(grants, &setting).await?);
+            } else {
+                states.extend(row.powerless(&setting));
             }
         }
         let handles = setting.gate.budget.limits().handles;
@@ -333,11 +345,11 @@ impl TaskState {
             gate: Arc::clone(setting.gate),
             actor: Arc::clone(setting.actor),
             grants: Arc::clone(grants),
-            states,
+            states: States(states),
             border: Border::default(),
             table,
             limiter,
-            powerless: powerless::Context::new(),
+            powerless: powerless::Context::default(),
         })
     }
 
@@ -356,8 +368,7 @@ impl TaskState {
     pub(crate) fn scope<C: Capability>(&mut self) -> Scope<'_, C> {
         let import = self.border.cross();
         let guard = Guard::new(&self.gate, &self.actor, self.grants.get::<C::Grant>(C::NAME), import);
-        let state = self.states.get_mut(&TypeId::of::<C>()).and_then(|state| state.downcast_mut::<C::State>());
-        Scope { guard, host: state.expect("an opened state"), table: &mut self.table }
+        Scope { guard, host: self.states.of::<C>().expect("an opened state"), table: &mut self.table }
     }
 
     /// As [`Self::scope`], for host code that outlives the call or needs the store besides: what a guard is made of, apart
@@ -370,8 +381,7 @@ impl TaskState {
             grants: Arc::clone(&self.grants),
             import: self.border.cross(),
         };
-        let state = self.states.get_mut(&TypeId::of::<C>()).and_then(|state| state.downcast_mut::<C::State>());
-        (guarded, state.expect("an opened state"), &mut self.table)
+        (guarded, self.states.of::<C>().expect("an opened state"), &mut self.table)
     }
 
     /// The guest crosses the import border to reach what carries no authority.
@@ -420,6 +430,10 @@ impl<C: Capability> HasData for Lens<C> {
 /// A capability's state, with the type that it belongs to.
 type Opened = Option<(TypeId, Box<dyn Any + Send>)>;
 
+fn typed<C: Capability>(state: C::State) -> (TypeId, Box<dyn Any + Send>) {
+    (TypeId::of::<C>(), Box::new(state))
+}
+
 /// A capability whose types are forgotten.
 pub trait Registered: Section {
     /// [`Capability::SUMMARY`].
@@ -452,7 +466,9 @@ pub trait Registered: Section {
     fn again(&self, grants: &Sections, judged: &Judged) -> Option<Again>;
     /// [`Capability::beyond`].
     fn beyond(&self, grants: &Sections, needed: &Sections) -> Vec<String>;
-    /// [`Capability::open`] where it is granted, [`Capability::powerless`] where not.
+    /// [`Capability::powerless`].
+    fn powerless(&self, setting: &Setting<'_>) -> Opened;
+    /// [`Capability::open`], where it is granted.
     fn open<'a>(
         &'a self,
         grants: &'a Sections,
@@ -563,20 +579,19 @@ impl<C: Capability> Registered for Row<C> {
         grants.get::<C::Grant>(C::NAME).map(|grant| C::beyond(grant, needed)).unwrap_or_default()
     }
 
+    fn powerless(&self, setting: &Setting<'_>) -> Opened {
+        C::powerless(setting).map(typed::<C>)
+    }
+
     fn open<'a>(
         &'a self,
         grants: &'a Sections,
         setting: &'a Setting<'a>,
     ) -> Pin<Box<dyn Future<Output = Result<Opened, OpenError>> + Send + 'a>> {
         Box::pin(async move {
-            let state = match grants.get::<C::Grant>(C::NAME) {
-                Some(grant) => {
-                    let guard = Guard::new(setting.gate, setting.actor, Some(grant), 0);
-                    Some(C::open(guard, setting).await?)
-                }
-                None => C::powerless(setting),
-            };
-            Ok(state.map(|state| (TypeId::of::<C>(), Box::new(state) as Box<dyn Any + Send>)))
+            let Some(grant) = grants.get::<C::Grant>(C::NAME) else { return Ok(None) };
+            let guard = Guard::new(setting.gate, setting.actor, Some(grant), 0);
+            Ok(Some(typed::<C>(C::open(guard, setting).await?)))
         })
     }
 

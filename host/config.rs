@@ -67,6 +67,19 @@ pub fn boot() -> String {
     std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
 }
 
+/// Whether the kernel may move this process's memory to a disk: there is swap, and its control group does not forbid it.
+/// What cannot be read is taken for yes.
+#[expect(clippy::disallowed_methods, reason = "the one place that reads what the kernel says of memory")]
+pub fn can_swap() -> bool {
+    let read = |path: &str| std::fs::read_to_string(path).ok();
+    // The first line names the columns.
+    let has_swap = read("/proc/swaps").is_none_or(|swaps| swaps.lines().count() > 1);
+    let group = read("/proc/self/cgroup");
+    let group = group.as_deref().and_then(|groups| groups.lines().find_map(|line| line.strip_prefix("0::")));
+    let most = group.and_then(|group| read(&format!("/sys/fs/cgroup{group}/memory.swap.max")));
+    has_swap && most.is_none_or(|most| most.trim() != "0")
+}
+
 /// The operating system's user as whom ambit runs.
 pub fn user_id() -> u32 {
     rustix::process::getuid().as_raw()

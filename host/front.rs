@@ -47,13 +47,16 @@ use crate::people::People;
 use crate::policy::Person;
 use crate::policy::in_force::InForce;
 use crate::policy::point::Point;
-use crate::runtime::plan::{LoadRefusal, Plan};
+use crate::runtime::plan::{LoadRefusal, Loader, Plan};
 use crate::settings::Settings;
 use crate::task::{Seed, Seeds};
 
+/// Stores that can live at once where one task runs at a time: each call of a tool within a call has one.
+const STORES: u32 = 80;
+
 /// What every task of a home stands on.
 pub struct Host {
-    engine: Engine,
+    loader: Loader,
     outside_store: Arc<Values>,
     folders: HostFolders,
     workspaces: Workspaces,
@@ -117,7 +120,7 @@ pub struct Job {
     /// What runs.
     pub work: Work,
     /// Its components, linked; or why they are refused.
-    pub plan: Result<Plan, LoadRefusal>,
+    pub plan: Result<Arc<Plan>, LoadRefusal>,
     /// Its folders, which no task may write to.
     pub folders: Vec<PathBuf>,
     /// What the task may spend.
@@ -186,7 +189,7 @@ impl Host {
         Ok(Self {
             secrets: Secrets::new(Arc::clone(&database), Arc::clone(&sealing), &identities, settings.secrets),
             identities,
-            engine: Engine::new(&home, compiler)?,
+            loader: Loader::new(Engine::new(&home, compiler, STORES)?),
             outside_store: Arc::new(Values(Arc::clone(&database), audit.clone())),
             folders: HostFolders::outside_of(home.path()),
             workspaces: Workspaces::open(&home).map_err(FrontError::Workspace)?,
@@ -207,9 +210,9 @@ impl Host {
         self.point.as_ref().map(|point| point.place())
     }
 
-    /// The engine, to look at components without running them.
-    pub fn engine(&self) -> &Engine {
-        &self.engine
+    /// What makes components ready to run.
+    pub fn loader(&self) -> &Loader {
+        &self.loader
     }
 }
 
@@ -278,7 +281,7 @@ impl Job {
             "grant": self.rules.grant(),
             "policy": { "kind": kind, "digest": policy },
             "labels": self.plan.as_ref().map(|plan| plan.root.labels.clone()).unwrap_or_default(),
-            "marks": self.plan.as_ref().map(Plan::marks).unwrap_or_default(),
+            "marks": self.plan.as_ref().map(|plan| plan.marks()).unwrap_or_default(),
             "user": self.user.as_ref().map(|user| &user.name),
             "input": input,
             "host": crate::VERSION,

@@ -19,9 +19,7 @@ use wasmtime_wasi::I32Exit;
 use crate::budget::{Exhausted, Limit};
 use crate::capability::tools::typed::BrokenTool;
 use crate::capability::tools::{Answer, Call, CallError, Fuel, Spawn, types};
-use crate::capability::{
-    OpenError, Ports, Setting, Shared, TaskState, env, filesystem, http, identity, secrets, state, stdio,
-};
+use crate::capability::{OpenError, Ports, Setting, Shared, TaskState};
 use crate::engine::{Limiter, YIELD_INTERVAL};
 use crate::gate::{Actor, Denied, Gate, Permit, Refusal};
 use crate::recorder::Unrecalled;
@@ -29,33 +27,12 @@ use crate::task::{Seeds, TaskId};
 use crate::tool::{Function, Outcome};
 use plan::{Plan, Unit};
 
-/// What the outside offers a session; the session itself runs the tools.
-#[derive(Clone)]
-pub struct Outside {
-    /// Keeps state.
-    pub store: Arc<dyn state::Store>,
-    /// Opens folders.
-    pub folders: Arc<dyn filesystem::Folders>,
-    /// Opens the task's own folder.
-    pub workspace: Arc<dyn filesystem::Folders>,
-    /// Reads variables.
-    pub variables: Arc<dyn env::Variables>,
-    /// Takes log lines.
-    pub log: Arc<dyn stdio::Log>,
-    /// Sends requests.
-    pub web: Arc<dyn http::Sender>,
-    /// Has the secrets.
-    pub broker: Arc<dyn secrets::Broker>,
-    /// Mints tokens.
-    pub minter: Arc<dyn identity::Minter>,
-}
-
 /// A task that runs.
 pub struct Session {
-    plan: Plan,
+    plan: Arc<Plan>,
     gate: Arc<Gate>,
     seeds: Seeds,
-    outside: Outside,
+    ports: Ports,
     shared: Shared,
     itself: Weak<Session>,
 }
@@ -93,12 +70,12 @@ pub type Given = Result<String, types::Failure>;
 
 impl Session {
     /// A task with a plan, about to run.
-    pub fn new(plan: Plan, gate: Arc<Gate>, seeds: Seeds, outside: Outside) -> Arc<Self> {
+    pub fn new(plan: Arc<Plan>, gate: Arc<Gate>, seeds: Seeds, ports: Ports) -> Arc<Self> {
         Arc::new_cyclic(|itself| Self {
             plan,
             gate,
             seeds,
-            outside,
+            ports,
             shared: Shared::default(),
             itself: Weak::clone(itself),
         })
@@ -179,11 +156,10 @@ impl Session {
     ) -> Result<(Running<'f>, Instance), Broken> {
         let carried = CarriedBack { actor: Arc::clone(actor), caller: caller.cloned() };
         let spawn = self.itself.upgrade().ok_or_else(|| Broken::Unavailable("the task has ended".to_owned()))?;
-        let Outside { store, folders, workspace, variables, log, web, broker, minter } = self.outside.clone();
-        let ports = Ports { store, folders, workspace, variables, log, web, broker, minter, spawn };
-        let (bundle, seeds, gate) = (self.plan.bundle.as_str(), &self.seeds, &self.gate);
+        let spawn = &(spawn as Arc<dyn Spawn>);
+        let (ports, bundle, seeds, gate) = (&self.ports, self.plan.bundle.as_str(), &self.seeds, &self.gate);
         let (shared, together) = (&self.shared, Shared::default());
-        let setting = Setting { ports: &ports, bundle, seeds, gate, actor, shared, store: &together };
+        let setting = Setting { ports, spawn, bundle, seeds, gate, actor, shared, store: &together };
         let limiter = Limiter::new(Arc::clone(&gate.budget));
         let state = TaskState::open(setting, &unit.grants, limiter).await.map_err(unopened)?;
         let limits = gate.budget.limits();

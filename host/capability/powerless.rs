@@ -37,18 +37,14 @@ pub const INTERFACES: &[&str] = &[
     "wasi:sockets/udp-create-socket",
 ];
 
-/// An empty WASI context: nothing was put into it, so there is nothing to reach.
-pub(crate) struct Context(WasiCtx);
-
-impl Context {
-    pub(crate) fn new() -> Self {
-        Self(WasiCtx::builder().build())
-    }
-}
+/// An empty WASI context: nothing was put into it, so there is nothing to reach. Most stores never ask for it.
+#[derive(Default)]
+pub(crate) struct Context(Option<WasiCtx>);
 
 impl WasiView for TaskState {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView { ctx: &mut self.powerless.0, table: &mut self.table }
+        let ctx = self.powerless.0.get_or_insert_with(|| WasiCtx::builder().build());
+        WasiCtxView { ctx, table: &mut self.table }
     }
 }
 

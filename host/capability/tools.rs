@@ -266,7 +266,7 @@ impl Capability for Tools {
     }
 
     async fn open(_guard: Guard<'_, Grant>, setting: &Setting<'_>) -> Result<Opened, OpenError> {
-        Ok(Opened { spawn: Arc::clone(&setting.ports.spawn), calls: Arc::default() })
+        Ok(Opened { spawn: Arc::clone(setting.spawn), calls: Arc::default() })
     }
 
     fn link(linker: &mut Linker<TaskState>) -> wasmtime::Result<()> {

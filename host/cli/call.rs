@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use super::recipe::{Recipe, What};
 use super::{Context, Failure, Mistake, run};
@@ -77,7 +78,7 @@ pub(super) fn job(
     }
     let effective = Effective { sections: grant.sections.clone(), labels: grant.labels.clone() };
     Ok(Job {
-        plan: Plan::of_tool(host.engine(), &tool, effective, front::alone(&tool)),
+        plan: Plan::of_tool(host.loader(), &tool, effective, front::alone(&tool)).map(Arc::new),
         folders: place.iter().map(|(folder, _)| (*folder).to_owned()).collect(),
         limits: manifest.limits.clone(),
         output: manifest.output.clone(),

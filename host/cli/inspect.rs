@@ -54,18 +54,18 @@ struct Import {
 pub(super) fn inspect(context: &Context, arguments: &Arguments) -> Result<ExitCode, Failure> {
     let source = component(&arguments.file)?;
     let host = context.host()?;
-    let engine = host.engine();
     let unusable = |error: &dyn std::fmt::Display| {
         Mistake::failure(
             format!("`{}` cannot be read as a component: {error}", arguments.file.display()),
             "build it for `wasm32-wasip2`",
         )
     };
-    let compiled = engine.component(&source.wasm, &source.digest).map_err(|error| unusable(&error))?;
-    let listed = Functions::list(&compiled, engine.wasmtime(), &source.wasm);
+    let compiled = host.loader().engine.component(&source.wasm, &source.digest).map_err(|error| unusable(&error))?;
+    let engine = compiled.engine();
+    let listed = Functions::list(&compiled, engine, &source.wasm);
     let (mut needs, mut may_use) = (Vec::new(), Vec::new());
     let ty = compiled.component_type();
-    let imports = ty.imports(engine.wasmtime()).map(|(name, item)| {
+    let imports = ty.imports(engine).map(|(name, item)| {
         let interface = without_version(name);
         let standing = match (capability_of(interface), item.ty) {
             _ if powerless::INTERFACES.contains(&interface) => "always there".to_owned(),
@@ -78,7 +78,7 @@ pub(super) fn inspect(context: &Context, arguments: &Arguments) -> Result<ExitCo
                 format!("granted by `{}`", row.key())
             }
             (None, ComponentItem::ComponentInstance(instance)) if is_of_tools(name) => {
-                if holds_types_alone(&instance, engine.wasmtime()) {
+                if holds_types_alone(&instance, engine) {
                     "types alone: nothing to grant".to_owned()
                 } else {
                     needs.push(Tools::NAME);
@@ -96,7 +96,7 @@ pub(super) fn inspect(context: &Context, arguments: &Arguments) -> Result<ExitCo
     }
     let inspected = Inspected {
         digest: source.digest.to_string(),
-        agent: crate::runtime::plan::is_agent(engine, &compiled),
+        agent: crate::runtime::plan::is_agent(&compiled),
         functions: listed.usable.iter().map(shown).collect(),
         unusable: listed.refused.iter().map(ToString::to_string).collect(),
         imports,

@@ -22,14 +22,14 @@ pub(super) type Functions = Option<Vec<(String, Arc<Function>)>>;
 pub(super) struct Loaded {
     pub(super) bundle: Bundle,
     pub(super) manifest: Manifest,
-    pub(super) plan: Result<Plan, LoadRefusal>,
+    pub(super) plan: Result<Arc<Plan>, LoadRefusal>,
     pub(super) policy: Policy,
 }
 
 impl Loaded {
     pub(super) fn open(host: &Host, bundle: &Path, policy: &Path) -> Result<Self, Failure> {
         let (bundle, manifest) = requested_and_granted(bundle, policy)?;
-        let plan = Plan::of_bundle(host.engine(), &bundle, &manifest);
+        let plan = Plan::of_bundle(host.loader(), &bundle, &manifest).map(Arc::new);
         let policy = rules(policy, &functions(&plan))?;
         Ok(Self { bundle, manifest, plan, policy })
     }
@@ -64,8 +64,8 @@ pub(super) fn requested_and_granted(bundle: &Path, policy: &Path) -> Result<(Bun
 }
 
 /// The functions that a plan's rules can speak of.
-pub(super) fn functions(plan: &Result<Plan, LoadRefusal>) -> Functions {
-    plan.as_ref().ok().map(Plan::functions)
+pub(super) fn functions(plan: &Result<Arc<Plan>, LoadRefusal>) -> Functions {
+    plan.as_ref().ok().map(|plan| plan.functions())
 }
 
 /// The rules of a folder.

@@ -19,6 +19,7 @@ mod test;
 use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -70,7 +71,7 @@ struct Omitted<'a> {
 fn schema(context: &Context, bundle: &Path, policy: &Path) -> Result<ExitCode, Failure> {
     let (bundle, manifest) = requested_and_granted(bundle, policy)?;
     let host = context.host()?;
-    let plan = Plan::of_bundle(host.engine(), &bundle, &manifest);
+    let plan = Plan::of_bundle(host.loader(), &bundle, &manifest).map(Arc::new);
     if let Err(refusal) = &plan {
         return refused(context, refusal);
     }

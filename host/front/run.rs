@@ -11,6 +11,7 @@ use crate::approval::Desk;
 use crate::audit::{Entry, Kind, Ledger, Lost};
 use crate::budget::Budget;
 use crate::bundle::Digest;
+use crate::capability::Ports;
 use crate::capability::filesystem::Folders;
 use crate::edge::keep::Destination;
 use crate::edge::running::Hold;
@@ -21,7 +22,8 @@ use crate::gate::{Actor, Gate};
 use crate::label::Labels;
 use crate::policy::judged::Judgements;
 use crate::recorder::{Recorder, Unrecalled};
-use crate::runtime::{Outside, Session, Tank};
+use crate::runtime::plan::{LoadRefusal, Plan};
+use crate::runtime::{Session, Tank};
 use crate::task::{Clock, Seeds, TaskId};
 
 /// What a task stands on when it begins, or goes on.
@@ -50,8 +52,8 @@ pub(super) struct Course {
     pub(super) actor: Arc<Actor>,
     name: BundleName,
     work: Work,
-    plan: Option<Result<crate::runtime::plan::Plan, crate::runtime::plan::LoadRefusal>>,
-    outside: Outside,
+    plan: Option<Result<Arc<Plan>, LoadRefusal>>,
+    ports: Ports,
     seeds: Seeds,
     tank: Tank,
     output: Labels,
@@ -131,7 +133,7 @@ impl Host {
         });
         let labels = plan.as_ref().map(|plan| plan.root.labels.clone()).unwrap_or_default();
         let actor = Actor::new(task, &name.name, &work.root(), name.digest.clone(), user);
-        let outside = Outside {
+        let ports = Ports {
             store: Arc::clone(&self.outside_store) as _,
             folders: instead.unwrap_or_else(|| Arc::new(self.folders.fixing(&folders))),
             workspace: Arc::clone(&workspace) as _,
@@ -142,7 +144,7 @@ impl Host {
             minter: Arc::new(self.identities.clone()),
         };
         let (actor, plan) = (Arc::new(actor.carrying(labels)), Some(plan));
-        Course { gate, actor, name, work, plan, outside, seeds, tank, output, keep, workspace, detail }
+        Course { gate, actor, name, work, plan, ports, seeds, tank, output, keep, workspace, detail }
     }
 
     /// Records how a task ended, or that it waits, and reports it.
@@ -221,7 +223,7 @@ impl Course {
             None => End::nothing(),
             Some(Err(refusal)) => refused_at_load(gate, actor, refusal).await,
             Some(Ok(plan)) => {
-                let session = Session::new(plan, Arc::clone(gate), self.seeds.clone(), self.outside.clone());
+                let session = Session::new(plan, Arc::clone(gate), self.seeds.clone(), self.ports.clone());
                 let end = carry_out(&session, &self.work, gate, actor, &mut self.tank, cancelled).await;
                 released(end, gate, actor, &self.output).await
             }

@@ -15,17 +15,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use wasmtime::component::types::{ComponentFunc, ComponentInstance, ComponentItem};
-use wasmtime::component::{Component, Linker, LinkerInstance};
+use wasmtime::component::{Component, InstancePre, Linker};
 
 use super::plan::{LoadRefusal, Origin, Part};
-use crate::bundle::{ComponentName, ComponentSource};
+use crate::bundle::{ComponentName, ComponentSource, Digest};
 use crate::capability::tools::{Grant, Request, Tools, typed};
 use crate::capability::{Capability as _, REGISTRY, Registered, TaskState, powerless};
-use crate::engine::Engine;
 use crate::manifest::Sections;
-use crate::tool::match_import;
 use crate::tool::shape::Allowance;
 use crate::tool::text::quoted;
+use crate::tool::{Function, match_import};
 
 /// Packages whose interfaces have one meaning, whatever a tool exports.
 const RESERVED: [&str; 2] = ["wasi:", "ambit:"];
@@ -82,8 +81,8 @@ fn version(name: &str) -> Option<(u64, u64, u64)> {
 }
 
 /// A linker with what is granted, what is powerless, and nothing else.
-fn granted(engine: &Engine, grants: &Sections) -> wasmtime::Result<Linker<TaskState>> {
-    let mut linker = Linker::new(engine.wasmtime());
+fn granted(engine: &wasmtime::Engine, grants: &Sections) -> wasmtime::Result<Linker<TaskState>> {
+    let mut linker = Linker::new(engine);
     powerless::link(&mut linker)?;
     for row in REGISTRY {
         if is_present(*row, grants) {
@@ -99,7 +98,6 @@ fn is_present(row: &dyn Registered, grants: &Sections) -> bool {
 
 /// A component whose imports are compared with its grant.
 pub(super) struct Importer<'a> {
-    pub(super) engine: &'a Engine,
     pub(super) source: &'a ComponentSource,
     pub(super) component: &'a Component,
     /// What it may do.
@@ -109,17 +107,36 @@ pub(super) struct Importer<'a> {
     pub(super) origin: Origin<'a>,
 }
 
+/// A function that a component imports, and what a tool has for it.
+pub(super) struct Linked {
+    /// The interface.
+    import: String,
+    tool: String,
+    /// The tool's digest.
+    digest: Digest,
+    function: Arc<Function>,
+    ty: ComponentFunc,
+}
+
+/// What decides how a component is linked: two that have the same are linked the same.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Shape {
+    component: [u8; 32],
+    /// The capabilities whose interfaces are there.
+    keys: Vec<&'static str>,
+    /// Interface, function, and the tool that answers it, with its digest.
+    answered: Vec<(String, String, String, [u8; 32])>,
+}
+
 impl Importer<'_> {
-    /// A linker that has everything that the component imports.
-    pub(super) fn linker(&self) -> Result<Linker<TaskState>, LoadRefusal> {
-        let unlinked = |error: wasmtime::Error| {
-            let message = format!("the imports of `{}` cannot be linked: {error}", self.source.name);
-            self.refuse("not-compiled", message, "this is a bug of ambit's".to_owned())
-        };
-        let mut linker = granted(self.engine, self.grants).map_err(unlinked)?;
+    /// What the component imports of tools, and who answers it.
+    ///
+    /// # Errors
+    /// What it imports that nobody answers.
+    pub(super) fn answered(&self) -> Result<Vec<Linked>, LoadRefusal> {
         self.check_choices()?;
-        let mut allowance = Allowance::default();
-        let engine = self.engine.wasmtime();
+        let (mut answered, mut allowance) = (Vec::new(), Allowance::default());
+        let engine = self.component.engine();
         for (import, item) in self.component.component_type().imports(engine) {
             let interface = without_version(import);
             let is_given = powerless::INTERFACES.contains(&interface)
@@ -135,31 +152,60 @@ impl Importer<'_> {
                 continue;
             }
             let answering = self.answering(import)?.ok_or_else(|| self.not_granted(import))?;
-            let mut linked = linker.instance(import).map_err(unlinked)?;
             for (name, item) in instance.exports(engine) {
-                self.answer(&mut linked, import, &answering, (name, item.ty), &mut allowance)?;
+                answered.extend(self.answer(import, &answering, (name, item.ty), &mut allowance)?);
             }
         }
-        Ok(linker)
+        Ok(answered)
     }
 
-    /// Links one item of an imported interface with what a tool has for it.
+    /// What the component's linking depends on.
+    pub(super) fn shape(&self, answered: &[Linked]) -> Shape {
+        let keys = REGISTRY.iter().filter(|row| is_present(**row, self.grants)).map(|row| row.key());
+        let answered = answered.iter().map(|Linked { import, tool, digest, function, .. }| {
+            (import.clone(), function.name().to_owned(), tool.clone(), *digest.as_bytes())
+        });
+        Shape { component: *self.source.digest.as_bytes(), keys: keys.collect(), answered: answered.collect() }
+    }
+
+    /// Links the component with everything that it imports.
+    pub(super) fn link(&self, answered: Vec<Linked>) -> Result<InstancePre<TaskState>, LoadRefusal> {
+        let unlinked = |error: wasmtime::Error| {
+            let message = format!("the imports of `{}` cannot be linked: {error}", self.source.name);
+            self.refuse("not-compiled", message, "this is a bug of ambit's".to_owned())
+        };
+        let mut linker = granted(self.component.engine(), self.grants).map_err(unlinked)?;
+        for Linked { import, tool, function, ty, .. } in answered {
+            let mut instance = linker.instance(&import).map_err(unlinked)?;
+            typed::link(&mut instance, &tool, &function, &ty).map_err(|error| {
+                let message = format!("`{}`: {error}", quoted(&import));
+                self.refuse("import-mismatch", message, self.fitting(&tool))
+            })?;
+        }
+        linker.instantiate_pre(self.component).map_err(|error| {
+            let message = format!("`{}` imports something of another version or type: {error:#}", self.source.name);
+            let help = "build it against the WIT that ambit ships; `ambit inspect` lists what it imports".to_owned();
+            self.refuse("import-mismatch", message, help)
+        })
+    }
+
+    fn fitting(&self, tool: &str) -> String {
+        format!("build the component of `{}` against the WIT of `{tool}`, or grant a tool that fits", self.source.name)
+    }
+
+    /// What a tool has for one item of an imported interface; nothing for a type.
     fn answer(
         &self,
-        linked: &mut LinkerInstance<'_, TaskState>,
-        import: &str,
+        interface: &str,
         answering: &Answering<'_>,
         (name, item): (&str, ComponentItem),
         allowance: &mut Allowance,
-    ) -> Result<(), LoadRefusal> {
+    ) -> Result<Option<Linked>, LoadRefusal> {
         let (own, tool) = (&self.source.name, answering.tool);
-        let (import, shown) = (quoted(import), quoted(name));
-        let mismatch = |message: String| {
-            let help = format!("build the component of `{own}` against the WIT of `{tool}`, or grant a tool that fits");
-            self.refuse("import-mismatch", message, help)
-        };
+        let (import, shown) = (quoted(interface), quoted(name));
+        let mismatch = |message: String| self.refuse("import-mismatch", message, self.fitting(tool));
         let ty: ComponentFunc = match item {
-            ComponentItem::Type(_) => return Ok(()),
+            ComponentItem::Type(_) => return Ok(None),
             ComponentItem::ComponentFunc(ty) => ty,
             ComponentItem::Resource(_) => {
                 let why = "which does not outlive a call of a tool";
@@ -175,7 +221,8 @@ impl Importer<'_> {
                 "`{own}` imports `{shown}` of `{import}` in another shape than `{tool}` exports it: {unmatched}"
             ))
         })?;
-        typed::link(linked, tool, function, &ty).map_err(|error| mismatch(format!("`{import}`: {error}")))
+        let (import, tool, digest) = (interface.to_owned(), tool.to_owned(), answering.part.digest());
+        Ok(Some(Linked { import, tool, digest, function: Arc::clone(function), ty }))
     }
 
     /// The granted tool that answers an import.
@@ -295,7 +342,7 @@ impl<'a> Answering<'a> {
         Some(Self { tool, part, interface })
     }
 
-    fn functions(&self) -> impl Iterator<Item = &'a Arc<crate::tool::Function>> {
+    fn functions(&self) -> impl Iterator<Item = &'a Arc<Function>> {
         let interface = self.interface;
         self.part.functions.iter().filter(move |function| function.interface() == Some(interface))
     }

@@ -4,12 +4,12 @@
 //! the line that would allow it.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use wasmtime::component::types::{ComponentItem, Type};
 use wasmtime::component::{Component, ComponentExportIndex, InstancePre};
 
-use super::imports::Importer;
+use super::imports::{Importer, Shape};
 use crate::bundle::{Bundle, ComponentSource, Digest};
 use crate::capability::tools::{Grant as ToolsGrant, Tools};
 use crate::capability::{Capability as _, REGISTRY, TaskState};
@@ -87,10 +87,10 @@ impl Plan {
     ///
     /// # Errors
     /// What was refused first.
-    pub fn of_bundle(engine: &Engine, bundle: &Bundle, manifest: &Manifest) -> Result<Self, LoadRefusal> {
+    pub fn of_bundle(loader: &Loader, bundle: &Bundle, manifest: &Manifest) -> Result<Self, LoadRefusal> {
         let load = |source: &ComponentSource, role| {
             check_pin(source, manifest)?;
-            Part::load(engine, source, Effective::of(source, manifest), role)
+            Part::load(&loader.engine, source, Effective::of(source, manifest), role)
         };
         let agent = load(&bundle.agent, Role::Agent)?;
         let mut parts: BTreeMap<String, Part> = BTreeMap::new();
@@ -107,8 +107,8 @@ impl Plan {
         }
         refuse_cycles(&parts)?;
         let origin = Origin::Bundle { bundle, manifest };
-        let root = agent.linked(engine, &parts, origin)?;
-        let link = |(name, part): (&String, &Part)| Ok((name.clone(), part.linked(engine, &parts, origin)?));
+        let root = agent.linked(loader, &parts, origin)?;
+        let link = |(name, part): (&String, &Part)| Ok((name.clone(), part.linked(loader, &parts, origin)?));
         let tools = parts.iter().map(link).collect::<Result<_, LoadRefusal>>()?;
         let (name, version) = (bundle.name.to_string(), bundle.version.clone());
         Ok(Self { bundle: name, version, digest: bundle.digest, root, tools })
@@ -119,13 +119,13 @@ impl Plan {
     /// # Errors
     /// What was refused first.
     pub fn of_tool(
-        engine: &Engine,
+        loader: &Loader,
         tool: &ComponentSource,
         grants: Effective,
         name: String,
     ) -> Result<Self, LoadRefusal> {
-        let part = Part::load(engine, tool, grants, Role::Tool)?;
-        let root = part.linked(engine, &BTreeMap::new(), Origin::Alone(&name))?;
+        let part = Part::load(&loader.engine, tool, grants, Role::Tool)?;
+        let root = part.linked(loader, &BTreeMap::new(), Origin::Alone(&name))?;
         Ok(Self { bundle: name, version: String::new(), digest: tool.digest, root, tools: BTreeMap::new() })
     }
 }
@@ -223,7 +223,7 @@ impl Part {
         })?;
         let (run, functions) = match role {
             Role::Agent => {
-                let run = exported_run(engine, &component).ok_or_else(|| {
+                let run = exported_run(&component).ok_or_else(|| {
                     let message =
                         format!("the component of `{name}` does not export `run` as world `ambit:agent/agent` has it");
                     refuse("not-an-agent", message, "build the agent for the world `agent` of `ambit:agent@0.1.0`")
@@ -231,7 +231,7 @@ impl Part {
                 (Some(run), Vec::new())
             }
             Role::Tool => {
-                let functions = Functions::of(&component, engine.wasmtime(), &source.wasm).map_err(|error| {
+                let functions = Functions::of(&component, component.engine(), &source.wasm).map_err(|error| {
                     let message = format!("the component of `{name}` cannot be a tool: {error}");
                     let help = "a tool's functions take and give plain values, each under a name of its own";
                     refuse("not-a-tool", message, help)
@@ -242,26 +242,59 @@ impl Part {
         Ok(Self { source: source.clone(), component, grants: Arc::new(grants), labels, run, functions })
     }
 
+    /// The component's digest.
+    pub(super) fn digest(&self) -> Digest {
+        self.source.digest
+    }
+
     /// Links it with what it is granted, of which tools are some.
-    fn linked(&self, engine: &Engine, tools: &BTreeMap<String, Part>, origin: Origin<'_>) -> Result<Unit, LoadRefusal> {
+    fn linked(&self, loader: &Loader, tools: &BTreeMap<String, Part>, origin: Origin<'_>) -> Result<Unit, LoadRefusal> {
         let Self { source, component, grants, labels, run, functions } = self;
-        let name = source.name.to_string();
-        let linker = Importer { engine, source, component, grants, tools, origin }.linker()?;
-        let pre = linker.instantiate_pre(component).map_err(|error| LoadRefusal {
-            component: name.clone(),
-            code: "import-mismatch",
-            message: format!("`{name}` imports something of another version or type: {error:#}"),
-            help: "build it against the WIT that ambit ships; `ambit inspect` lists what it imports".to_owned(),
-        })?;
+        let importer = Importer { source, component, grants, tools, origin };
+        // What it imports is compared with its grant each time; only what comes of that is kept.
+        let answered = importer.answered()?;
+        let pre = loader.linked(importer.shape(&answered), || importer.link(answered))?;
         let (grants, labels, functions) = (Arc::clone(grants), labels.clone(), functions.clone());
-        Ok(Unit { name, digest: source.digest, grants, labels, pre, run: *run, functions })
+        Ok(Unit { name: source.name.to_string(), digest: source.digest, grants, labels, pre, run: *run, functions })
+    }
+}
+
+/// Makes components ready to run, and keeps what is the same for many tasks: compiled components by their digest, and linked
+/// ones by how they are linked.
+pub struct Loader {
+    /// Compiles them.
+    pub engine: Engine,
+    linked: Mutex<BTreeMap<Shape, InstancePre<TaskState>>>,
+}
+
+impl Loader {
+    /// With an engine.
+    pub fn new(engine: Engine) -> Self {
+        Self { engine, linked: Mutex::default() }
+    }
+
+    fn linked(
+        &self,
+        shape: Shape,
+        link: impl FnOnce() -> Result<InstancePre<TaskState>, LoadRefusal>,
+    ) -> Result<InstancePre<TaskState>, LoadRefusal> {
+        if let Some(pre) = self.kept().get(&shape) {
+            return Ok(pre.clone());
+        }
+        let pre = link()?;
+        self.kept().insert(shape, pre.clone());
+        Ok(pre)
+    }
+
+    fn kept(&self) -> MutexGuard<'_, BTreeMap<Shape, InstancePre<TaskState>>> {
+        self.linked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// The export `run: func(input: string) -> result<string, record { code: string, message: string }>`.
-fn exported_run(engine: &Engine, component: &Component) -> Option<ComponentExportIndex> {
+fn exported_run(component: &Component) -> Option<ComponentExportIndex> {
     let ty = component.component_type();
-    let export = ty.get_export(engine.wasmtime(), "run")?;
+    let export = ty.get_export(component.engine(), "run")?;
     let ComponentItem::ComponentFunc(run) = export.ty else { return None };
     let takes: Vec<Type> = run.params().map(|(_, ty)| ty).collect();
     let gives: Vec<Type> = run.results().collect();
@@ -275,8 +308,8 @@ fn exported_run(engine: &Engine, component: &Component) -> Option<ComponentExpor
 }
 
 /// Whether a component is an agent: it exports `run` as the world `agent` has it.
-pub fn is_agent(engine: &Engine, component: &Component) -> bool {
-    exported_run(engine, component).is_some()
+pub fn is_agent(component: &Component) -> bool {
+    exported_run(component).is_some()
 }
 
 /// Refuses tools that can call themselves by way of others.
