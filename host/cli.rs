@@ -16,6 +16,7 @@
 mod approvals;
 mod ask;
 mod audit;
+mod bench;
 mod call;
 mod check;
 mod grants;
@@ -113,6 +114,9 @@ enum Verb {
     /// Show, verify, prove and export the audit log
     #[command(subcommand)]
     Audit(audit::Verb),
+    /// Measure what isolation costs on this machine
+    #[command(subcommand)]
+    Bench(bench::Verb),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -240,6 +244,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::Policy(verb) => policy::policy(&context, &verb),
         Verb::Grants(verb) => grants::grants(&context, &verb),
         Verb::Audit(verb) => audit::audit(&context, &verb),
+        Verb::Bench(verb) => bench::bench(&context, &verb),
         Verb::Completions { shell } => completions(shell),
         Verb::Compile => return compile(),
     };

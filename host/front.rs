@@ -4,10 +4,12 @@
 //! manifest or a policy shows before there is a task; everything later is the task's own end, and recorded.
 
 mod again;
+pub mod crew;
 mod end;
 mod keep;
 mod report;
 mod run;
+mod trial;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,6 +17,7 @@ use std::sync::Arc;
 pub use self::again::{AgainError, Told, Unknown};
 pub use self::keep::{KeepStatus, Kept};
 pub use self::report::{AuditRange, BundleName, Report, ReportedError};
+pub use self::trial::Tried;
 use crate::approval::Mode;
 use crate::audit::AuditError;
 use crate::bundle::{Bundle, ComponentSource, Digest};
@@ -35,7 +38,7 @@ use crate::edge::ledger::AuditLog;
 use crate::edge::running::Running;
 use crate::edge::sealing::Sealing;
 use crate::edge::secrets::Secrets;
-use crate::edge::tasks::TaskList;
+use crate::edge::tasks::{EndError, TaskList};
 use crate::edge::values::Values;
 use crate::edge::workspace::Workspaces;
 use crate::engine::{Engine, EngineError};
@@ -144,18 +147,19 @@ pub struct Job {
 }
 
 /// What runs.
+#[derive(Clone)]
 pub enum Work {
     /// A bundle's agent.
     Agent {
         /// The bundle.
-        bundle: Box<Bundle>,
+        bundle: Arc<Bundle>,
         /// The input, as JSON.
         input: String,
     },
     /// One function of a tool, alone.
     Function {
         /// The tool.
-        tool: Box<ComponentSource>,
+        tool: Arc<ComponentSource>,
         /// The function's name.
         function: String,
         /// The arguments, as JSON.
@@ -178,6 +182,14 @@ impl Host {
     /// # Errors
     /// When the home or the engine cannot be opened.
     pub fn open(home: Option<&Path>, compiler: &Path) -> Result<Self, FrontError> {
+        Self::with_room(home, compiler, STORES)
+    }
+
+    /// Opens a home, with room for so many stores at once: one for each task that lives, and one for each call of a tool.
+    ///
+    /// # Errors
+    /// When the home or the engine cannot be opened.
+    pub fn with_room(home: Option<&Path>, compiler: &Path, stores: u32) -> Result<Self, FrontError> {
         crate::config::raise_open_files();
         let home = Arc::new(Home::open(home)?);
         let database = Database::open(&home)?;
@@ -189,7 +201,7 @@ impl Host {
         Ok(Self {
             secrets: Secrets::new(Arc::clone(&database), Arc::clone(&sealing), &identities, settings.secrets),
             identities,
-            loader: Loader::new(Engine::new(&home, compiler, STORES)?),
+            loader: Loader::new(Engine::new(&home, compiler, stores)?),
             outside_store: Arc::new(Values(Arc::clone(&database), audit.clone())),
             folders: HostFolders::outside_of(home.path()),
             workspaces: Workspaces::open(&home).map_err(FrontError::Workspace)?,
@@ -213,6 +225,15 @@ impl Host {
     /// What makes components ready to run.
     pub fn loader(&self) -> &Loader {
         &self.loader
+    }
+}
+
+impl From<EndError> for FrontError {
+    fn from(error: EndError) -> Self {
+        match error {
+            EndError::Database(error) => error.into(),
+            EndError::Audit(error) => error.into(),
+        }
     }
 }
 
@@ -252,6 +273,25 @@ pub fn alone(tool: &ComponentSource) -> String {
 }
 
 impl Job {
+    /// Another job that stands on the same, for other work. `recipe` says how the operator started that.
+    #[must_use]
+    pub fn another(&self, work: Work, recipe: serde_json::Value) -> Self {
+        Self {
+            work,
+            recipe,
+            plan: self.plan.clone(),
+            folders: self.folders.clone(),
+            limits: self.limits.clone(),
+            output: self.output.clone(),
+            rules: self.rules.for_another(),
+            policy: self.policy,
+            user: self.user.clone(),
+            approvals: self.approvals,
+            seed: self.seed.clone(),
+            keep: None,
+        }
+    }
+
     /// What its randomness grows from: the operator's choice; else the bundle and the input, and entropy where that is
     /// granted.
     fn seeds(&self, bundle: &BundleName, input: &Digest) -> Result<Seeds, ConfigError> {
@@ -262,6 +302,12 @@ impl Job {
                 granted: Seed::from(crate::config::entropy()?),
             },
         })
+    }
+
+    /// Seeds of a task that nobody tells again.
+    fn seeds_of_trial(&self, key: &[u8; 32]) -> Seeds {
+        let granted = Seed::from(*key);
+        Seeds { fixed: self.seed.clone().unwrap_or_else(|| granted.clone()), granted }
     }
 
     /// What the record of the start says: everything that the task stands on, by digest.

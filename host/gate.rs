@@ -53,7 +53,7 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 
 use crate::approval::{ClaimError, Desk, Mode};
-use crate::audit::{self, AuditError, Entry, Kind, Ledger, Lost};
+use crate::audit::{self, AuditError, Entry, Kind, Ledger, Lost, Ticket};
 use crate::budget::{Budget, Exhausted};
 use crate::label::Labels;
 use crate::leak::Leaks;
@@ -196,7 +196,15 @@ impl Gate {
     /// # Errors
     /// When the log cannot be written.
     pub async fn append(&self, entry: Entry) -> Result<u64, AuditError> {
-        self.ledger.append(self.covered(entry))?.await
+        self.record(entry)?.await
+    }
+
+    /// Appends a record now. What this gives tells when the disk has it.
+    ///
+    /// # Errors
+    /// When the log cannot be written.
+    pub fn record(&self, entry: Entry) -> Result<Ticket, AuditError> {
+        self.ledger.append(self.covered(entry))
     }
 
     /// Writes what could not be written before.

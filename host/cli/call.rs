@@ -89,7 +89,7 @@ pub(super) fn job(
         seed: None,
         keep: None,
         recipe: serde_json::Value::Null,
-        work: Work::Function { tool: Box::new(tool), function, arguments },
+        work: Work::Function { tool: Arc::new(tool), function, arguments },
     })
 }
 
@@ -112,7 +112,7 @@ fn nothing_granted() -> Result<(Manifest, Policy), ManifestError> {
 /// Reads both again, when a person has been waited for.
 fn again((folder, file): (&Path, &Path)) -> Again {
     let (folder, file) = (folder.to_owned(), file.to_owned());
-    Box::new(move |known| {
+    Arc::new(move |known| {
         let read = || -> Result<_, ManifestError> {
             let dir = open_folder(&folder)?;
             let manifest = Manifest::open(&dir, &file, &folder, &capability::vocabulary())?;

@@ -37,7 +37,7 @@ impl Loaded {
     /// The rules, to be read again from this folder while the task runs.
     pub(super) fn in_force(manifest: &Manifest, policy: Policy, folder: &Path, functions: Functions) -> InForce {
         let folder = folder.to_owned();
-        let again: Again = Box::new(move |known| {
+        let again: Again = Arc::new(move |known| {
             let read = || -> Result<(Digest, Option<Policy>), ManifestError> {
                 let dir = open_folder(&folder)?;
                 let manifest = Manifest::open(&dir, Path::new(GRANT_FILE), &folder, &capability::vocabulary())?;

@@ -1,6 +1,7 @@
 //! How a task is started: what the operator wrote, kept so that the task can go on or be told again.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -92,7 +93,7 @@ impl Recipe {
                     seed,
                     keep,
                     recipe,
-                    work: Work::Agent { bundle: Box::new(bundle), input },
+                    work: Work::Agent { bundle: Arc::new(bundle), input },
                 })
             }
             What::Function { component, function, arguments, grant } => {

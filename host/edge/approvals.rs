@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rusqlite::Transaction;
 use serde::Serialize;
 
 use self::rows::{COLUMNS, claim_in, give, listed, open, read};
@@ -172,21 +173,14 @@ impl Approvals {
         });
         given.await?
     }
+}
 
-    /// Withdraws whatever a task has asked and not used.
-    ///
-    /// # Errors
-    /// When the database cannot be written.
-    pub async fn withdraw_all(&self, task: &str) -> Result<(), DatabaseError> {
-        let task = task.to_owned();
-        let withdrawn = self.0.write(move |transaction| {
-            let update = "UPDATE approval SET state = 'withdrawn'
-                          WHERE (task = ?1 OR task LIKE ?1 || '/%') AND state IN ('open', 'approved')";
-            transaction.prepare_cached(update)?.execute([task])?;
-            Ok(())
-        });
-        withdrawn.await
-    }
+/// Withdraws everything that a task still asks for, or was given and did not use.
+pub(super) fn withdraw_all(rows: &Transaction<'_>, task: &str) -> rusqlite::Result<()> {
+    // The names of a task's calls begin with its own and `/`, and `0` is what follows that.
+    let update = "UPDATE approval SET state = 'withdrawn' WHERE (task = ?1 OR (task > ?1 || '/' AND task < ?1 || '0'))
+                  AND state IN ('open', 'approved')";
+    rows.prepare_cached(update)?.execute([task]).map(drop)
 }
 
 impl Desk for Approvals {

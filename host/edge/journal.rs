@@ -124,19 +124,6 @@ impl Journal {
         taken.await
     }
 
-    /// Keeps what a task came to.
-    ///
-    /// # Errors
-    /// When the database cannot be written.
-    pub async fn end(&self, task: &str, ended: &serde_json::Value) -> Result<(), DatabaseError> {
-        let row = (task.to_owned(), ended.to_string());
-        let kept = self.database.write(move |rows| {
-            let update = "UPDATE journal SET ended = ?2, waits = NULL WHERE task = ?1";
-            rows.prepare_cached(update)?.execute(row).map(drop).map_err(DatabaseError::from)
-        });
-        kept.await
-    }
-
     /// Deletes the journal of a task, with the key that links its arguments to their digests. Its records stay.
     ///
     /// # Errors
@@ -210,6 +197,12 @@ impl Keeper for Pages {
 pub(super) fn begin(rows: &Transaction<'_>, task: &str, recipe: &serde_json::Value) -> Result<(), DatabaseError> {
     let insert = "INSERT INTO journal (task, recipe) VALUES (?1, ?2)";
     Ok(rows.prepare_cached(insert)?.execute((task, recipe.to_string())).map(drop)?)
+}
+
+/// Keeps what a task came to.
+pub(super) fn end(rows: &Transaction<'_>, task: &str, told: &serde_json::Value) -> rusqlite::Result<()> {
+    let update = "UPDATE journal SET ended = ?2, waits = NULL WHERE task = ?1";
+    rows.prepare_cached(update)?.execute((task, told.to_string())).map(drop)
 }
 
 fn write(rows: &Transaction<'_>, sealing: &Sealing, task: &str, batch: &Batch) -> Result<(), DatabaseError> {

@@ -71,7 +71,7 @@ impl AuditLog {
     pub fn span(&self, task: &str) -> Result<Span, DatabaseError> {
         let connection = self.database.read();
         let mut select = connection.prepare_cached(
-            "SELECT min(seq), max(seq), max(effect) FROM audit WHERE task = ?1 OR task LIKE ?1 || '/%'",
+            "SELECT min(seq), max(seq), max(effect) FROM audit WHERE task = ?1 OR (task > ?1 || '/' AND task < ?1 || '0')",
         )?;
         let span = select.query_row([task], |row| {
             let number =
@@ -239,7 +239,7 @@ fn page(
 ) -> Result<Vec<Result<Record, Flaw>>, DatabaseError> {
     let mut statement = rows.prepare_cached(
         "SELECT seq, kind, at, task, component, effect, import, action, resource, arguments, code, rules, detail, text, hash
-         FROM audit WHERE seq > ?1 AND (?2 IS NULL OR task = ?2 OR task LIKE ?2 || '/%') ORDER BY seq LIMIT ?3",
+         FROM audit WHERE seq > ?1 AND (?2 IS NULL OR task = ?2 OR (task > ?2 || '/' AND task < ?2 || '0')) ORDER BY seq LIMIT ?3",
     )?;
     let found = statement.query_map((number(after), task, number(limit)), |row| Ok(record(row)))?;
     Ok(found.collect::<Result<_, _>>()?)

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use rusqlite::{OptionalExtension as _, Row};
 use serde::Serialize;
 
-use super::database::{Database, DatabaseError};
+use super::approvals::withdraw_all;
+use super::database::{Answer, Database, DatabaseError};
 use super::journal;
-use super::ledger::number;
+use super::ledger::{AuditLog, number};
+use crate::audit::AuditError;
 use crate::task::{Seed, Seeds, Status};
 
 /// The tasks of one home.
@@ -73,8 +75,25 @@ pub struct Ended {
     pub usage: serde_json::Value,
     /// Why it did not succeed, as JSON.
     pub error: Option<serde_json::Value>,
-    /// Its first and last audit records.
-    pub audit: (u64, u64),
+    /// What it came to, as JSON, for its journal.
+    pub told: serde_json::Value,
+}
+
+/// Why it is not noted how a task ended.
+#[derive(Debug, thiserror::Error)]
+pub enum EndError {
+    /// The database.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    /// Its end is not in the log.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
+}
+
+impl From<rusqlite::Error> for EndError {
+    fn from(error: rusqlite::Error) -> Self {
+        DatabaseError::from(error).into()
+    }
 }
 
 const COLUMNS: &str =
@@ -86,32 +105,29 @@ impl TaskList {
         Self(database)
     }
 
-    /// Lists a task that starts.
+    /// Lists a task that starts: now, whether what this gives is awaited or not.
     ///
     /// # Errors
     /// When the database cannot be written.
-    pub async fn start(&self, task: Started) -> Result<(), DatabaseError> {
-        let insert = self.0.write(move |transaction| {
-            transaction.execute(
-                "INSERT INTO task (id, bundle, version, digest, status, started, input, seed, entropy)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-                (
-                    &task.task,
-                    &task.bundle,
-                    &task.version,
-                    &task.digest,
-                    Status::Unknown.as_str(),
-                    now(),
-                    &task.input,
-                    task.seeds.fixed.bytes(),
-                    task.seeds.granted.bytes(),
-                ),
-            )?;
-            transaction.execute("INSERT INTO task_key (task, key) VALUES (?1, ?2)", (&task.task, task.key))?;
-            journal::begin(transaction, &task.task, &task.recipe)?;
-            Ok(())
-        });
-        insert.await
+    pub fn start(&self, task: Started) -> Answer<(), DatabaseError> {
+        self.0.write(move |transaction| {
+            let insert = "INSERT INTO task (id, bundle, version, digest, status, started, input, seed, entropy)
+                          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+            transaction.prepare_cached(insert)?.execute((
+                &task.task,
+                &task.bundle,
+                &task.version,
+                &task.digest,
+                Status::Unknown.as_str(),
+                now(),
+                &task.input,
+                task.seeds.fixed.bytes(),
+                task.seeds.granted.bytes(),
+            ))?;
+            let insert = "INSERT INTO task_key (task, key) VALUES (?1, ?2)";
+            transaction.prepare_cached(insert)?.execute((&task.task, task.key))?;
+            journal::begin(transaction, &task.task, &task.recipe)
+        })
     }
 
     /// What a task's randomness grows from, and the key under which its arguments are digested; none when that was deleted.
@@ -130,28 +146,32 @@ impl TaskList {
         Ok(found.optional()?)
     }
 
-    /// Notes how a task ended.
+    /// Notes how a task ended, behind the record of that, which has to be in `log`: it asks for nothing any more, its
+    /// journal says what it came to, and it is listed with the first and the last of its records. Gives these.
     ///
     /// # Errors
-    /// When the database cannot be written.
-    pub async fn end(&self, task: Ended) -> Result<(), DatabaseError> {
-        let update = self.0.write(move |transaction| {
-            transaction.execute(
+    /// When the database or the log could not be written.
+    pub fn end(&self, log: &AuditLog, task: Ended) -> Answer<(u64, u64), EndError> {
+        log.within(move |rows| {
+            withdraw_all(rows, &task.task)?;
+            journal::end(rows, &task.task, &task.told)?;
+            let own = "SELECT min(seq), max(seq) FROM audit WHERE task = ?1";
+            let audit: (i64, i64) =
+                rows.prepare_cached(own)?.query_row([&task.task], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            let update =
                 "UPDATE task SET status = ?2, ended = ?3, usage = ?4, error = ?5, audit_first = ?6, audit_last = ?7
-                 WHERE id = ?1",
-                (
-                    &task.task,
-                    task.status.as_str(),
-                    now(),
-                    task.usage.to_string(),
-                    task.error.as_ref().map(ToString::to_string),
-                    number(task.audit.0),
-                    number(task.audit.1),
-                ),
-            )?;
-            Ok(())
-        });
-        update.await
+                          WHERE id = ?1";
+            rows.prepare_cached(update)?.execute((
+                &task.task,
+                task.status.as_str(),
+                now(),
+                task.usage.to_string(),
+                task.error.as_ref().map(ToString::to_string),
+                audit.0,
+                audit.1,
+            ))?;
+            Ok((audit.0.cast_unsigned(), audit.1.cast_unsigned()))
+        })
     }
 
     /// The newest tasks, the newest first.

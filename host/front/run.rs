@@ -13,6 +13,7 @@ use crate::budget::Budget;
 use crate::bundle::Digest;
 use crate::capability::Ports;
 use crate::capability::filesystem::Folders;
+use crate::capability::state::Store;
 use crate::edge::keep::Destination;
 use crate::edge::running::Hold;
 use crate::edge::tasks::{Ended, Started};
@@ -44,6 +45,8 @@ pub(super) struct Ground {
     pub(super) workspace: Arc<TaskFolder>,
     /// Opens folders of the host, unless they are as the host has them.
     pub(super) folders: Option<Arc<dyn Folders>>,
+    /// Keeps state, unless that is kept as the host has it.
+    pub(super) store: Option<Arc<dyn Store>>,
 }
 
 /// A job that is carried out.
@@ -59,8 +62,6 @@ pub(super) struct Course {
     output: Labels,
     keep: Option<Destination>,
     workspace: Arc<TaskFolder>,
-    /// What the record of its start says.
-    pub(super) detail: String,
 }
 
 impl Host {
@@ -79,6 +80,7 @@ impl Host {
         let hold = self.running.take(&name).map_err(FrontError::Running)?;
         let (bundle, input) = (job.work.bundle(), Digest::of(job.work.input().as_bytes()));
         let (seeds, key) = (job.seeds(&bundle, &input)?, crate::config::entropy()?);
+        let detail = job.describe(&bundle, &input);
         let started = Started {
             task: name.clone(),
             bundle: bundle.name,
@@ -89,12 +91,15 @@ impl Host {
             key,
             recipe: job.kept_recipe(),
         };
-        self.tasks.start(started).await?;
+        // Nothing waits for these: whatever leaves the host later is behind them.
+        let listed = self.tasks.start(started);
         let recorder = Arc::new(Recorder::recording(self.journal.keeper(&name), job.limits.journal));
         let mut course = self.course(job, self.ground(task, seeds, key, recorder), &audience);
         let start = course.gate.entry(Kind::Start, &course.actor, "task.run");
-        let first = course.gate.append(Entry { detail: course.detail.clone(), ..start }).await?;
+        let begun = course.gate.record(Entry { detail, ..start })?;
         let end = course.take(cancelled).await;
+        listed.await?;
+        let first = begun.await?;
         self.settle(course, end, first, hold).await
     }
 
@@ -103,17 +108,26 @@ impl Host {
         let workspace = self.workspaces.of(&task.to_string());
         let (ledger, desk) = (Arc::new(self.audit.clone()), Arc::new(self.approvals.clone()));
         let judgements = Arc::new(self.judgements.clone());
-        Ground { task, seeds, key, recorder, effects: 0, ledger, desk, judgements, workspace, folders: None }
+        Ground {
+            task,
+            seeds,
+            key,
+            recorder,
+            effects: 0,
+            ledger,
+            desk,
+            judgements,
+            workspace,
+            folders: None,
+            store: None,
+        }
     }
 
     /// Makes the gate of a task, and all that it needs to be carried out.
     pub(super) fn course(&self, job: Job, ground: Ground, audience: &Audience) -> Course {
         let name = job.work.bundle();
-        let input = Digest::of(job.work.input().as_bytes());
-        let detail = job.describe(&name, &input);
         let Job { work, plan, folders, limits, output, rules, user, approvals, keep, .. } = job;
-        let Ground { task, seeds, key, recorder, effects, ledger, desk, judgements, workspace, folders: instead } =
-            ground;
+        let Ground { task, seeds, key, recorder, effects, ledger, desk, judgements, workspace, store, .. } = ground;
         let tank = Tank(limits.fuel);
         let gate = Arc::new(Gate {
             rules,
@@ -134,8 +148,8 @@ impl Host {
         let labels = plan.as_ref().map(|plan| plan.root.labels.clone()).unwrap_or_default();
         let actor = Actor::new(task, &name.name, &work.root(), name.digest.clone(), user);
         let ports = Ports {
-            store: Arc::clone(&self.outside_store) as _,
-            folders: instead.unwrap_or_else(|| Arc::new(self.folders.fixing(&folders))),
+            store: store.unwrap_or_else(|| Arc::clone(&self.outside_store) as _),
+            folders: ground.folders.unwrap_or_else(|| Arc::new(self.folders.fixing(&folders))),
             workspace: Arc::clone(&workspace) as _,
             variables: Arc::new(HostVariables),
             log: Arc::clone(&audience.log),
@@ -144,7 +158,7 @@ impl Host {
             minter: Arc::new(self.identities.clone()),
         };
         let (actor, plan) = (Arc::new(actor.carrying(labels)), Some(plan));
-        Course { gate, actor, name, work, plan, ports, seeds, tank, output, keep, workspace, detail }
+        Course { gate, actor, name, work, plan, ports, seeds, tank, output, keep, workspace }
     }
 
     /// Records how a task ended, or that it waits, and reports it.
@@ -179,17 +193,17 @@ impl Host {
             ..gate.entry(Kind::End, actor, "task.run")
         };
         gate.make_up().await?;
-        let last = gate.append(record).await?;
-        self.approvals.withdraw_all(task).await?;
-        self.journal.end(task, &end.told()).await?;
+        let recorded = gate.record(record)?;
         let ended = Ended {
             task: task.clone(),
             status: end.status,
             usage: serde_json::to_value(course.usage()).unwrap_or_default(),
             error: end.error.as_ref().and_then(|error| serde_json::to_value(error).ok()),
-            audit: (first, last),
+            told: end.told(),
         };
-        self.tasks.end(ended).await?;
+        let noted = self.tasks.end(&self.audit, ended);
+        let last = recorded.await?;
+        noted.await?;
         drop(hold);
         let report = self.report(&course, end, (first, last))?;
         removed.map_err(FrontError::Workspace)?;

@@ -10,7 +10,7 @@ use crate::bundle::Digest;
 
 /// Reads grants and rules again: the digest of the manifest, and the policy, unless its text has the digest that is given; or
 /// why they cannot be read.
-pub type Again = Box<dyn Fn(Option<Digest>) -> Result<(Digest, Option<Policy>), String> + Send + Sync>;
+pub type Again = Arc<dyn Fn(Option<Digest>) -> Result<(Digest, Option<Policy>), String> + Send + Sync>;
 
 /// The rules of a task.
 pub struct InForce {
@@ -37,6 +37,12 @@ impl InForce {
     /// Rules under a grant manifest. What `again` cannot tell does not change.
     pub fn new(grant: Digest, policy: Policy, again: Option<Again>) -> Self {
         Self { grant, now: Mutex::new(Ok(Arc::new(policy))), again }
+    }
+
+    /// The same rules, for another task.
+    #[must_use]
+    pub fn for_another(&self) -> Self {
+        Self { grant: self.grant, now: Mutex::new(self.lock().clone()), again: self.again.clone() }
     }
 
     /// The digest of the grant manifest that the task runs under.

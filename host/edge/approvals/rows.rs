@@ -36,7 +36,7 @@ pub(super) fn open(
     let root = request.entry.task.split('/').next().unwrap_or_default();
     let before = transaction
         .prepare_cached(&format!(
-            "SELECT {COLUMNS} FROM approval WHERE likeness = ?1 AND (task = ?2 OR task LIKE ?2 || '/%')
+            "SELECT {COLUMNS} FROM approval WHERE likeness = ?1 AND (task = ?2 OR (task > ?2 || '/' AND task < ?2 || '0'))
              AND state IN ('denied', 'unanswered') LIMIT 1"
         ))?
         .query_row((request.likeness.0, root), listed)

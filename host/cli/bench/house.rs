@@ -1,0 +1,229 @@
+//! Ambit's side: a home of its own, with a bundle of two components, and jobs that stand on them.
+
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::super::recipe::{Recipe, What};
+use super::super::{Failure, this_program};
+use super::series::{Sample, Taken};
+use super::subject::{self, Subject};
+use super::waiting::Waiting;
+use crate::approval::Mode;
+use crate::capability::stdio::Log;
+use crate::config::Instant;
+use crate::front::crew::{Capacity, Crew};
+use crate::front::{Audience, Host, Job, Tried, Work};
+use crate::gate::Observer;
+use crate::policy::Resource;
+use crate::task::Status;
+
+const BUNDLE: &str = r#"name = "bench"
+version = "0.1.0"
+description = "What `ambit bench` measures"
+
+[agent]
+component = "agent.wasm"
+
+[agent.requests]
+tools = { names = ["subject"], reason = "calls it" }
+state = { reason = "waits for it" }
+
+[tools.subject]
+component = "subject.wasm"
+"#;
+
+const GRANTS: &str = r#"bundle = "bench"
+
+[limits]
+wall-time  = "600s"
+fuel       = 1000000000000
+effects    = 1000000
+tool-calls = 1000000
+
+[agent]
+tools = ["subject"]
+state = { namespace = "bench" }
+
+[tools.subject]
+"#;
+
+/// A home with what is measured in it.
+pub(super) struct House {
+    pub(super) host: Arc<Host>,
+    folder: PathBuf,
+    /// A job of the agent, and one of the function alone.
+    agent: Job,
+    function: Job,
+}
+
+impl House {
+    /// Makes a home in a folder that is not there yet, with room for so many stores.
+    pub(super) fn open(folder: &Path, subject: &Subject, stores: u32) -> Result<Self, Failure> {
+        let (bundle, policy) = (folder.join("bundle"), folder.join("policy"));
+        let agent = subject::agent()?;
+        for (path, content) in [
+            (bundle.join("bundle.toml"), BUNDLE.as_bytes()),
+            (bundle.join("agent.wasm"), &agent),
+            (bundle.join("subject.wasm"), &subject.wasm),
+            (policy.join("grants.toml"), GRANTS.as_bytes()),
+        ] {
+            super::write(&path, content)?;
+        }
+        let host = Host::with_room(Some(&folder.join("home")), &this_program()?, stores)?;
+        let host = Arc::new(host);
+        let job = |what| Recipe { what, user: None, keep: None }.job(&host, Mode::Deny, None);
+        let function = What::Function {
+            component: bundle.join("subject.wasm"),
+            function: subject.function.clone(),
+            arguments: subject.input.clone(),
+            grant: Some(policy.join("grants.toml")),
+        };
+        let function = job(function)?;
+        let agent = job(What::Bundle { bundle, policy, input: "\"\"".to_owned() })?;
+        Ok(Self { host, folder: folder.to_owned(), agent, function })
+    }
+
+    /// Where the bundle and its policy are.
+    pub(super) fn folders(&self) -> (PathBuf, PathBuf, PathBuf) {
+        (self.folder.join("bundle"), self.folder.join("policy"), self.folder.join("home"))
+    }
+
+    /// The function alone.
+    pub(super) fn function(&self) -> Job {
+        self.function.another(self.function.work.clone(), serde_json::Value::Null)
+    }
+
+    /// Another function alone.
+    pub(super) fn other(&self, function: &str, arguments: String) -> Job {
+        let Work::Function { tool, .. } = &self.function.work else { return self.function() };
+        let (tool, function) = (Arc::clone(tool), function.to_owned());
+        self.function.another(Work::Function { tool, function, arguments }, serde_json::Value::Null)
+    }
+
+    /// The agent, on this input.
+    pub(super) fn agent(&self, input: &serde_json::Value) -> Job {
+        let Work::Agent { bundle, .. } = &self.agent.work else { return self.function() };
+        let work = Work::Agent { bundle: Arc::clone(bundle), input: input.to_string() };
+        self.agent.another(work, serde_json::Value::Null)
+    }
+
+    /// Runs a job so often, one after another, on this thread.
+    pub(super) fn tasks(&self, times: u32, job: impl Fn() -> Job) -> Taken {
+        let runtime = super::super::runtime().map_err(|_| "there is no runtime".to_owned())?;
+        let audience = nobody();
+        let begun = Instant::now();
+        runtime.block_on(async {
+            for _ in 0..times {
+                succeeded(self.host.trial(job(), &audience, None).await.map_err(|error| error.to_string())?)?;
+            }
+            Ok(Sample { operations: times, took: begun.elapsed() })
+        })
+    }
+
+    /// Runs the function so often, a hundred tasks at a time, with their names in the list and all of their records on the
+    /// disk.
+    pub(super) fn recorded(self: &Arc<Self>, times: u32) -> Taken {
+        let crew = self.crew(1, times as usize)?;
+        let begun = Instant::now();
+        let hand_in = |_| {
+            let house = Arc::clone(self);
+            crew.hand_in(move |host| async move {
+                let report = host.run(house.function(), nobody(), std::future::pending()).await;
+                let report = report.map_err(|error| error.to_string())?;
+                let why = report.error.map_or_else(|| "it did not succeed".to_owned(), |error| error.message);
+                if report.status == Status::Succeeded { Ok(()) } else { Err(why) }
+            })
+        };
+        let coming: Result<Vec<_>, _> = (0..times).map(hand_in).collect();
+        for one in coming.map_err(|error| error.to_string())? {
+            one.blocking_recv().map_err(|error| error.to_string())??;
+        }
+        Ok(Sample { operations: times, took: begun.elapsed() })
+    }
+
+    /// Workers of this host.
+    pub(super) fn crew(&self, workers: usize, live: usize) -> Result<Crew, String> {
+        let workers = NonZeroUsize::new(workers).unwrap_or(NonZeroUsize::MIN);
+        let capacity = Capacity { workers, live, queued: live };
+        Crew::new(Arc::clone(&self.host), capacity).map_err(|error| error.to_string())
+    }
+
+    /// So many tasks on each of so many workers.
+    pub(super) fn on_workers(self: &Arc<Self>, workers: usize, times: u32) -> Taken {
+        let crew = self.crew(workers, workers)?;
+        let begun = Instant::now();
+        let hand_in = |_| {
+            let house = Arc::clone(self);
+            crew.hand_in(move |host| async move {
+                let audience = nobody();
+                for _ in 0..times {
+                    let tried = host.trial(house.function(), &audience, None).await;
+                    succeeded(tried.map_err(|error| error.to_string())?)?;
+                }
+                Ok::<_, String>(())
+            })
+        };
+        let coming: Result<Vec<_>, _> = (0..workers).map(hand_in).collect();
+        for one in coming.map_err(|error| error.to_string())? {
+            one.blocking_recv().map_err(|error| error.to_string())??;
+        }
+        let workers = u32::try_from(workers).unwrap_or(u32::MAX);
+        Ok(Sample { operations: times * workers, took: begun.elapsed() })
+    }
+
+    /// So many tasks that wait for an effect all at once, and what is done while they do.
+    pub(super) fn waiting<T>(
+        self: &Arc<Self>,
+        tasks: usize,
+        meanwhile: impl FnOnce() -> T,
+    ) -> Result<(T, Duration), String> {
+        let crew = self.crew(super::workers(), tasks)?;
+        let waiting = Arc::new(Waiting::default());
+        let begun = Instant::now();
+        let hand_in = |number: usize| {
+            let (house, waiting) = (Arc::clone(self), Arc::clone(&waiting));
+            crew.hand_in(move |host| async move {
+                let job = house.agent(&serde_json::json!({ "wait": format!("key {number}") }));
+                let tried = host.trial(job, &nobody(), Some(waiting)).await.map_err(|error| error.to_string())?;
+                succeeded(tried)
+            })
+        };
+        let coming: Result<Vec<_>, _> = (0..tasks).map(hand_in).collect();
+        let coming = coming.map_err(|error| error.to_string())?;
+        let mut coming = coming.into_iter();
+        // One that ends before it waits has failed, and says why below.
+        while waiting.count() < tasks && crew.live() + crew.queued() == tasks {
+            super::rest(Duration::from_micros(200));
+        }
+        let (arrived, done) = (begun.elapsed(), meanwhile());
+        let begun = Instant::now();
+        waiting.let_go();
+        coming.try_for_each(|one| one.blocking_recv().map_err(|error| error.to_string())?)?;
+        Ok((done, arrived + begun.elapsed()))
+    }
+}
+
+/// Whether a trial succeeded.
+fn succeeded(tried: Tried) -> Result<(), String> {
+    match tried.status {
+        Status::Succeeded => Ok(()),
+        status => Err(tried.error.unwrap_or_else(|| status.as_str().to_owned())),
+    }
+}
+
+/// Hears nothing.
+struct Nobody;
+
+impl Log for Nobody {
+    fn line(&self, _task: &str, _component: &str, _text: &str) {}
+}
+
+impl Observer for Nobody {
+    fn effect(&self, _action: &'static str, _resource: &Resource) {}
+}
+
+fn nobody() -> Audience {
+    Audience { log: Arc::new(Nobody), observer: Arc::new(Nobody) }
+}

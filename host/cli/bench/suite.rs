@@ -1,0 +1,245 @@
+//! What is measured, in which order, and what it is divided by.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use indicatif::ProgressBar;
+use serde_json::json;
+use wasmtime::component::Component;
+
+use super::bare::Bare;
+use super::house::House;
+use super::report::{Ratios, Results};
+use super::series::{Measure, Sample, Series, Taken, Unmeasured, interleaved};
+use super::subject::{self, Subject};
+use super::{Failure, kernels, memory, others, work};
+use crate::bundle::Digest;
+use crate::config::{Home, Instant};
+use crate::engine::Engine;
+
+/// Operations of one sample.
+const TASKS: u32 = 2_000;
+const CALLS: u32 = 300;
+const ASKS: u32 = 20_000;
+/// Sizes of the kernels: tens of milliseconds each.
+const KIBIBYTES: u32 = 4 << 10;
+const DOCUMENTS: u32 = 10;
+const NUMBERS: u32 = 2_000_000;
+/// Tasks that wait while memory is measured.
+const WAITING: usize = 2_000;
+
+/// The sides that are compared.
+struct Sides {
+    house: Arc<House>,
+    /// The subject, and the yardstick, on ambit's own engine.
+    bare: Result<Bare, String>,
+    yardstick: Component,
+    wasm: Vec<u8>,
+}
+
+pub(super) fn run(
+    folder: &Path,
+    subject: Subject,
+    rounds: u32,
+    tasks: u32,
+    progress: &ProgressBar,
+) -> Result<Results, Failure> {
+    progress.set_message("compiling");
+    let is_ours = subject.is_ours;
+    let house = Arc::new(House::open(&folder.join("house"), &subject, tasks + tasks / 4 + 64)?);
+    let failed = |error: crate::engine::EngineError| Failure::Host(miette::miette!("{error}"));
+    let engine = &house.host.loader().engine;
+    let component = engine.component(&subject.wasm, &Digest::of(&subject.wasm)).map_err(failed)?;
+    let wasm = subject::yardstick()?;
+    let yardstick = engine.component(&wasm, &Digest::of(&wasm)).map_err(failed)?;
+    let allocation = engine.allocation().map_err(failed)?.to_string();
+    let bare = Bare::of(&component, &subject.wasm, &subject.function, &subject.input);
+    // A component that does not work is no news about its cost.
+    house.tasks(1, || house.function()).map_err(|why| {
+        let help = "`ambit call FILE FUNCTION JSON` shows what is wrong with it";
+        super::Mistake::failure(format!("the component cannot be measured: {why}"), help)
+    })?;
+    let sides = Sides { house, bare, yardstick, wasm };
+    let mut measures = inner(&sides, &subject);
+    if is_ours {
+        measures.extend(computing(&sides));
+        measures.extend(others::measures(folder));
+    }
+    measures.extend(others::starts(&sides.house, folder));
+    measures.extend(loading(folder, &sides));
+    progress.set_length(u64::from(rounds + 1) * measures.len() as u64 + 6);
+    let step = |what: &str| {
+        progress.set_message(what.to_owned());
+        progress.inc(1);
+    };
+    let (mut series, mut unmeasured) = interleaved(measures, rounds, step);
+    for many in [
+        crowded("task_among_100", "a task that waits for an effect, 100 at once", &sides, 100, tasks),
+        crowded("task_among_many", &format!("a task that waits for an effect, {tasks} at once"), &sides, tasks, tasks),
+    ] {
+        step("tasks that wait at once");
+        let (more, less) = interleaved(vec![many], rounds.min(5), |_| ());
+        series.extend(more);
+        unmeasured.extend(less);
+    }
+    step("memory");
+    let waiting = waiting_memory(&sides, WAITING.min(tasks as usize), &mut unmeasured);
+    let ratios = Ratios::of(&series, waiting);
+    Ok(Results::new(&subject, rounds, allocation, ratios, waiting, series, unmeasured))
+}
+
+fn measure<'a>(name: &'static str, what: &str, take: impl FnMut() -> Taken + 'a) -> Measure<'a> {
+    Measure { name, what: what.to_owned(), every: 1, take: Box::new(take) }
+}
+
+/// What happens within the process.
+fn inner<'a>(sides: &'a Sides, subject: &'a Subject) -> Vec<Measure<'a>> {
+    let Sides { house, bare, .. } = sides;
+    let bare = move |of: &dyn Fn(&Bare) -> Taken| bare.as_ref().map_err(Clone::clone).and_then(|bare| of(bare));
+    let call = |times: u32| {
+        json!({ "call": format!("subject.{}", subject.function), "times": times,
+                "arguments": serde_json::from_str::<serde_json::Value>(&subject.input).unwrap_or_default() })
+    };
+    let called = move || {
+        let (none, some) = (house.tasks(1, || house.agent(&call(0)))?, house.tasks(1, || house.agent(&call(CALLS)))?);
+        Ok(Sample { operations: CALLS, took: some.took.saturating_sub(none.took) })
+    };
+    let cores = super::workers();
+    let mut measures = vec![
+        measure("wasmtime_task", "bare wasmtime: store, instantiate, call, drop", move || {
+            bare(&|bare| bare.tasks(TASKS))
+        }),
+        measure("task", "a task: store, grants, instantiate, call, drop", || house.tasks(TASKS, || house.function())),
+        measure("task_recorded", "a task, with its start and end on the disk", || house.recorded(TASKS / 4)),
+        measure("tool_call", "a call of a tool: decision, record, store, conversion", called),
+        measure("tasks_on_one", "tasks on one worker", || house.on_workers(1, TASKS)),
+        measure("tasks_on_two", "tasks on two workers, at once", move || match cores {
+            1 => Err("the machine has one core".to_owned()),
+            _ => house.on_workers(2, TASKS),
+        }),
+    ];
+    if subject.is_ours {
+        measures.push(measure("native_function", "the same as a native function", native));
+        measures.push(measure("host_call", "a call of the host by a guest", || asked(house)));
+    }
+    measures
+}
+
+fn native() -> Taken {
+    let begun = Instant::now();
+    for _ in 0..TASKS {
+        std::hint::black_box(work::work(std::hint::black_box("the quick brown fox")));
+    }
+    Ok(Sample { operations: TASKS, took: begun.elapsed() })
+}
+
+/// A guest asks for the time; what the task costs without that is taken off.
+fn asked(house: &House) -> Taken {
+    let ask = |times: u32| move || house.other("ask", json!({ "times": times }).to_string());
+    let (none, some) = (house.tasks(1, ask(0))?, house.tasks(1, ask(ASKS))?);
+    Ok(Sample { operations: ASKS, took: some.took.saturating_sub(none.took) })
+}
+
+/// What fuel costs a guest that computes.
+fn computing(sides: &Sides) -> Vec<Measure<'_>> {
+    type Kernel = (&'static str, [&'static str; 3], &'static str, String, fn());
+    let kernels: [Kernel; 3] = [
+        (
+            "SHA-256 of 4 MiB",
+            ["sha256_fuel", "sha256_no_fuel", "sha256_native"],
+            "hash",
+            json!({ "kibibytes": KIBIBYTES }).to_string(),
+            || {
+                std::hint::black_box(kernels::hash(std::hint::black_box(KIBIBYTES)));
+            },
+        ),
+        (
+            "JSON, ten times there and back",
+            ["json_fuel", "json_no_fuel", "json_native"],
+            "parse",
+            json!({ "rounds": DOCUMENTS }).to_string(),
+            || {
+                std::hint::black_box(kernels::parse(std::hint::black_box(DOCUMENTS)));
+            },
+        ),
+        (
+            "primes below two million",
+            ["sieve_fuel", "sieve_no_fuel", "sieve_native"],
+            "primes",
+            json!({ "below": NUMBERS }).to_string(),
+            || {
+                std::hint::black_box(kernels::primes(std::hint::black_box(NUMBERS)));
+            },
+        ),
+    ];
+    let mut measures = Vec::new();
+    for (what, [fuel, no_fuel, native], function, input, kernel) in kernels {
+        let metered = Bare::of(&sides.yardstick, &sides.wasm, function, &input);
+        let unmetered = Bare::unmetered(&sides.wasm, function, &input);
+        let call = |bare: Result<Bare, String>| move || bare.as_ref().map_err(Clone::clone)?.call();
+        measures.push(measure(fuel, &format!("{what}: a guest, with fuel"), call(metered)));
+        measures.push(measure(no_fuel, &format!("{what}: a guest, without fuel"), call(unmetered)));
+        measures.push(measure(native, &format!("{what}: native, the same source"), move || {
+            let begun = Instant::now();
+            kernel();
+            Ok(Sample { operations: 1, took: begun.elapsed() })
+        }));
+    }
+    measures
+}
+
+/// An engine that starts, and loads a component from its cache.
+fn loading<'a>(folder: &Path, sides: &'a Sides) -> Vec<Measure<'a>> {
+    let home = Home::open(Some(&folder.join("house").join("home")));
+    let load = move || {
+        let home = home.as_ref().map_err(ToString::to_string)?;
+        let digest = Digest::of(&sides.wasm);
+        let program = super::super::this_program().map_err(|_| "ambit's own program is not found".to_owned())?;
+        let begun = Instant::now();
+        let engine = Engine::new(home, &program, 80).map_err(|error| error.to_string())?;
+        engine.component(&sides.wasm, &digest).map_err(|error| error.to_string())?;
+        Ok(Sample { operations: 1, took: begun.elapsed() })
+    };
+    vec![measure("load", "a new engine, and a component from its cache", load)]
+}
+
+/// Tasks that wait for an effect, so many at once, in waves of as many in all.
+fn crowded<'a>(name: &'static str, what: &str, sides: &'a Sides, at_once: u32, all: u32) -> Measure<'a> {
+    measure(name, what, move || {
+        let (mut took, waves) = (Duration::ZERO, all / at_once);
+        for _ in 0..waves {
+            took += sides.house.waiting(at_once as usize, || ())?.1;
+        }
+        Ok(Sample { operations: waves * at_once, took })
+    })
+}
+
+/// What a waiting task holds, and what a waiting instance of bare wasmtime does, in bytes.
+fn waiting_memory(sides: &Sides, tasks: usize, unmeasured: &mut Vec<Unmeasured>) -> Option<(u64, u64)> {
+    let each = |before: u64, during: u64| during.saturating_sub(before) / tasks as u64;
+    let ours = || -> Result<u64, String> {
+        // The first time, the allocator takes what it keeps.
+        sides.house.waiting(tasks, || ())?;
+        let before = memory::held()?;
+        Ok(each(before, sides.house.waiting(tasks, memory::held)?.0?))
+    };
+    let theirs = || -> Result<u64, String> {
+        Bare::waiting(&sides.wasm, &sides.yardstick, tasks, || ())?;
+        let before = memory::held()?;
+        Ok(each(before, Bare::waiting(&sides.wasm, &sides.yardstick, tasks, memory::held)??))
+    };
+    match ours().and_then(|ours| Ok((ours, theirs()?))) {
+        Ok(both) => Some(both),
+        Err(why) => {
+            let what = format!("memory of {tasks} tasks that wait");
+            unmeasured.push(Unmeasured { name: "waiting_task_extra_bytes", what, why });
+            None
+        }
+    }
+}
+
+/// The median of a series, in seconds.
+pub(super) fn median(series: &[Series], name: &str) -> Option<f64> {
+    series.iter().find(|one| one.name == name).map(|one| one.median)
+}

@@ -1,0 +1,219 @@
+//! Many tasks at once, in one process: a worker for each core, with a runtime of its own, and a queue that they share.
+//!
+//! A task stays on the worker that took it, and is a future there: nothing is spawned for it, and one that waits holds its store
+//! and no thread. Guests that compute yield by their fuel, so that others on their worker come to their turn; and a worker that is
+//! busy takes less from the queue, so that others take more. What comes when the queue is full is refused, at once and in
+//! words; nothing is dropped.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::num::NonZeroUsize;
+use std::pin::Pin;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+use tokio::sync::{Notify, oneshot};
+use tokio::task::LocalSet;
+
+use super::Host;
+
+/// How many tasks there may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capacity {
+    /// Workers: one for each core, as a rule.
+    pub workers: NonZeroUsize,
+    /// Tasks that live at once, those that wait for an effect among them.
+    pub live: usize,
+    /// Tasks that wait for others to end.
+    pub queued: usize,
+}
+
+impl Capacity {
+    /// A worker for each core of the machine, and so many tasks at once.
+    pub fn of_machine(live: usize, queued: usize) -> Self {
+        let workers = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        Self { workers, live, queued }
+    }
+}
+
+/// There is no room for another task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{live} tasks live and {queued} wait for their turn, and that is as many as there may be: try again later")]
+pub struct Overloaded {
+    /// Tasks that live.
+    pub live: usize,
+    /// Tasks that wait for their turn.
+    pub queued: usize,
+}
+
+/// What comes of work that was handed in; an error when the worker broke down over it.
+pub type Coming<T> = oneshot::Receiver<T>;
+
+type Running = Pin<Box<dyn Future<Output = ()>>>;
+type Work = Box<dyn FnOnce(Arc<Host>) -> Running + Send>;
+
+struct Queue {
+    waiting: VecDeque<Work>,
+    live: usize,
+    closed: bool,
+}
+
+struct Shared {
+    host: Arc<Host>,
+    capacity: Capacity,
+    queue: Mutex<Queue>,
+    /// There is work, or room for it, or an end.
+    changed: Notify,
+    /// Nothing lives any more.
+    idle: Condvar,
+}
+
+impl Shared {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next work, once there is some and room for it; none at the end.
+    async fn next(&self) -> Option<Work> {
+        loop {
+            let changed = self.changed.notified();
+            {
+                let mut queue = self.queue();
+                if queue.live < self.capacity.live
+                    && let Some(work) = queue.waiting.pop_front()
+                {
+                    queue.live += 1;
+                    if !queue.waiting.is_empty() && queue.live < self.capacity.live {
+                        self.changed.notify_one();
+                    }
+                    return Some(work);
+                }
+                if queue.closed && queue.waiting.is_empty() {
+                    self.changed.notify_waiters();
+                    return None;
+                }
+            }
+            changed.await;
+        }
+    }
+}
+
+/// A task that lives, until this is dropped.
+struct Alive(Arc<Shared>);
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        let mut queue = self.0.queue();
+        queue.live -= 1;
+        if queue.live == 0 && queue.waiting.is_empty() {
+            self.0.idle.notify_all();
+        }
+        drop(queue);
+        self.0.changed.notify_one();
+    }
+}
+
+/// The workers of a host.
+pub struct Crew {
+    shared: Arc<Shared>,
+    workers: Vec<JoinHandle<()>>,
+}
+
+impl Crew {
+    /// Workers for a host.
+    ///
+    /// # Errors
+    /// When the machine gives no thread or no runtime.
+    pub fn new(host: Arc<Host>, capacity: Capacity) -> std::io::Result<Self> {
+        let queue = Queue { waiting: VecDeque::new(), live: 0, closed: false };
+        let (changed, idle) = (Notify::new(), Condvar::new());
+        let shared = Arc::new(Shared { host, capacity, queue: Mutex::new(queue), changed, idle });
+        let worker = |number| {
+            let shared = Arc::clone(&shared);
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let thread = std::thread::Builder::new().name(format!("ambit-worker-{number}"));
+            thread.spawn(move || {
+                LocalSet::new().block_on(&runtime, work(shared));
+                // A look-up of a name that hangs is not waited for.
+                runtime.shutdown_background();
+            })
+        };
+        let workers = (0..capacity.workers.get()).map(worker).collect::<std::io::Result<_>>()?;
+        Ok(Self { shared, workers })
+    }
+
+    /// Hands in work, which is begun when there is room for it.
+    ///
+    /// # Errors
+    /// When the queue is full: then it is not begun.
+    pub fn hand_in<T: Send + 'static, F: Future<Output = T> + 'static>(
+        &self,
+        work: impl FnOnce(Arc<Host>) -> F + Send + 'static,
+    ) -> Result<Coming<T>, Overloaded> {
+        let (told, coming) = oneshot::channel();
+        let work: Work = Box::new(move |host| {
+            Box::pin(async move {
+                // Nobody may wait for it.
+                let _ = told.send(work(host).await);
+            })
+        });
+        let mut queue = self.shared.queue();
+        let has_room = queue.live + queue.waiting.len() < self.shared.capacity.live;
+        if !has_room && queue.waiting.len() >= self.shared.capacity.queued {
+            return Err(Overloaded { live: queue.live, queued: queue.waiting.len() });
+        }
+        queue.waiting.push_back(work);
+        drop(queue);
+        self.shared.changed.notify_one();
+        Ok(coming)
+    }
+
+    /// Tasks that live now.
+    pub fn live(&self) -> usize {
+        self.shared.queue().live
+    }
+
+    /// Tasks that wait for their turn.
+    pub fn queued(&self) -> usize {
+        self.shared.queue().waiting.len()
+    }
+
+    /// Waits, on this thread, until nothing lives and nothing is queued.
+    pub fn until_idle(&self) {
+        let mut queue = self.shared.queue();
+        while queue.live > 0 || !queue.waiting.is_empty() {
+            queue = self.shared.idle.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+impl Drop for Crew {
+    /// Lets what was handed in come to its end.
+    fn drop(&mut self) {
+        self.shared.queue().closed = true;
+        self.shared.changed.notify_waiters();
+        self.shared.changed.notify_one();
+        for worker in self.workers.drain(..) {
+            // One that broke down has told whoever waited for it.
+            let _ = worker.join();
+        }
+    }
+}
+
+/// A worker: takes work as long as there is some, and carries it out beside the rest that it took.
+async fn work(shared: Arc<Shared>) {
+    let mut tasks = tokio::task::JoinSet::new();
+    while let Some(work) = shared.next().await {
+        let alive = Alive(Arc::clone(&shared));
+        let running = work(Arc::clone(&shared.host));
+        tasks.spawn_local(async move {
+            let _alive = alive;
+            running.await;
+        });
+        // What has ended is let go of; what it came to was told.
+        while tasks.try_join_next().is_some() {}
+        // Others come first: whoever is less busy takes what is next.
+        tokio::task::yield_now().await;
+    }
+    while tasks.join_next().await.is_some() {}
+}
