@@ -125,7 +125,7 @@ pub struct Job {
     /// Its components, linked; or why they are refused.
     pub plan: Result<Arc<Plan>, LoadRefusal>,
     /// Its folders, which no task may write to.
-    pub folders: Vec<PathBuf>,
+    pub folders: Arc<[PathBuf]>,
     /// What the task may spend.
     pub limits: Limits,
     /// The labels that its result may carry.
@@ -280,7 +280,7 @@ impl Job {
             work,
             recipe,
             plan: self.plan.clone(),
-            folders: self.folders.clone(),
+            folders: Arc::clone(&self.folders),
             limits: self.limits.clone(),
             output: self.output.clone(),
             rules: self.rules.for_another(),

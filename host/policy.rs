@@ -9,6 +9,7 @@
 //! | [`in_force`] | the rules while a task runs |
 //! | [`judged`] | decisions, as they are kept to be made again |
 //! | [`point`] | a decision point beside them |
+//! | `known` | decisions that come out the same each time |
 //! | `slices` | which rules can apply to what, found once |
 //!
 //! The principal is the task, with the component and the bundle as its parents; the action is the effect; the resource is
@@ -22,6 +23,7 @@
 pub mod arguments;
 pub mod in_force;
 pub mod judged;
+mod known;
 pub mod point;
 pub mod rules;
 pub mod schema;
@@ -44,6 +46,7 @@ use serde::{Deserialize, Serialize};
 use wasmtime::component::Val;
 
 use self::arguments::RecordType;
+use self::known::Known;
 use self::rules::{Approvable, Rule, Written};
 use self::slices::Slices;
 use crate::bundle::Digest;
@@ -217,6 +220,7 @@ pub struct Policy {
     authorizer: Authorizer,
     digest: Digest,
     built_in: bool,
+    known: Known,
 }
 
 impl Policy {
@@ -233,7 +237,18 @@ impl Policy {
         let rules: Vec<_> = rules.into_iter().map(|rule| rule.policy).collect();
         let slices = Slices::of(&schema, &rules);
         let kinds = schema.entity_types().map(|kind| (kind.basename().to_owned(), kind.clone())).collect();
-        Self { slices, arguments, written, approvable, schema, kinds, authorizer: Authorizer::new(), digest, built_in }
+        Self {
+            slices,
+            arguments,
+            written,
+            approvable,
+            schema,
+            kinds,
+            authorizer: Authorizer::new(),
+            digest,
+            built_in,
+            known: Known::default(),
+        }
     }
 
     /// The digest of the text of all rules.
@@ -282,6 +297,23 @@ impl Policy {
 
     /// What do the rules say to this, now that these groups have approved it?
     pub fn decide(&self, question: &Question<'_>, approvals: &BTreeSet<String>) -> Decision {
+        let slice = self.slices.find(question.action, &question.resource.name);
+        let is_kept = approvals.is_empty() && slice.is_some_and(|slice| slice.steady && !slice.looks);
+        let Some(asked) = is_kept.then(|| known::asked(question)).flatten() else {
+            return self.ask_rules(question, approvals);
+        };
+        if let Some(decision) = self.known.find(&asked) {
+            debug_assert_eq!(decision, self.ask_rules(question, approvals), "what is kept is what the rules say");
+            return decision;
+        }
+        let decision = self.ask_rules(question, approvals);
+        if !matches!(decision, Decision::Deny { error: Some(_), .. }) {
+            self.known.keep(asked, &decision);
+        }
+        decision
+    }
+
+    fn ask_rules(&self, question: &Question<'_>, approvals: &BTreeSet<String>) -> Decision {
         // Cedar refuses to recurse when it finds little stack left, and it measures that of the thread: on the stacks of
         // wasmtime's fibers, from which guests ask, it always finds none. So it is given one of its own.
         stacker::grow(STACK, || self.answer(question, approvals).unwrap_or_else(Decision::error))

@@ -49,7 +49,7 @@ impl Loaded {
     }
 
     /// The folders that decide what the task is and may do.
-    pub(super) fn folders(bundle: &Bundle, manifest: &Manifest) -> Vec<PathBuf> {
+    pub(super) fn folders(bundle: &Bundle, manifest: &Manifest) -> Arc<[PathBuf]> {
         bundle.source.path().parent().map(Path::to_owned).into_iter().chain([manifest.base.clone()]).collect()
     }
 }

@@ -22,9 +22,9 @@ type Meters = HashMap<(u64, u64), Weak<Meter>>;
 pub struct HostFolders {
     meters: Arc<Mutex<Meters>>,
     /// Folders that are never mounted, nor any folder that holds them or lies in them: the home.
-    private: Vec<PathBuf>,
+    private: Arc<[PathBuf]>,
     /// Folders that are never mounted for writing: the policy's, the bundle's.
-    fixed: Vec<PathBuf>,
+    fixed: Arc<[PathBuf]>,
 }
 
 impl Folders for HostFolders {
@@ -46,14 +46,13 @@ impl Folders for HostFolders {
 impl HostFolders {
     /// The folders of this machine, but for ambit's own home.
     pub fn outside_of(home: &Path) -> Self {
-        Self { private: vec![home.to_owned()], ..Self::default() }
+        Self { private: [home.to_owned()].into(), ..Self::default() }
     }
 
     /// These folders, where some cannot be mounted for writing.
     #[must_use]
-    pub fn fixing(&self, folders: &[PathBuf]) -> Self {
-        let fixed = folders.iter().filter_map(|folder| crate::config::canonical(folder)).collect();
-        Self { meters: Arc::clone(&self.meters), private: self.private.clone(), fixed }
+    pub fn fixing(&self, folders: Arc<[PathBuf]>) -> Self {
+        Self { meters: Arc::clone(&self.meters), private: Arc::clone(&self.private), fixed: folders }
     }
 
     /// No guest reaches the host's records, state and compiled code, and none changes what decides on it.
@@ -67,7 +66,8 @@ impl HostFolders {
         if self.private.iter().any(meets) {
             return refuse("it meets the home folder of ambit, which no guest may reach");
         }
-        if source.access == Access::Write && self.fixed.iter().any(|own| own.starts_with(&host)) {
+        let mut fixed = self.fixed.iter().filter_map(|folder| crate::config::canonical(folder));
+        if source.access == Access::Write && fixed.any(|own| own.starts_with(&host)) {
             return refuse("it holds the policy or the bundle, which no guest may change");
         }
         Ok(())

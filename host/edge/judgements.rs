@@ -36,9 +36,9 @@ pub enum JudgementError {
 impl Judgements for JudgementList {
     fn note(&self, judged: Judged) {
         let task = judged.principal.task.split('/').next().unwrap_or_default().to_owned();
-        let Ok(content) = serde_json::to_string(&judged) else { return };
-        let (effect, at) = (number(judged.effect), number(judged.at));
         let insert = self.0.write(move |transaction| {
+            let (effect, at) = (number(judged.effect), number(judged.at));
+            let content = serde_json::to_string(&judged).map_err(|error| DatabaseError::Commit(error.to_string()))?;
             transaction
                 .prepare_cached("INSERT OR REPLACE INTO judged (task, effect, at, content) VALUES (?1, ?2, ?3, ?4)")?
                 .execute((task, effect, at, content))?;

@@ -149,7 +149,7 @@ impl Host {
         let actor = Actor::new(task, &name.name, &work.root(), name.digest.clone(), user);
         let ports = Ports {
             store: store.unwrap_or_else(|| Arc::clone(&self.outside_store) as _),
-            folders: ground.folders.unwrap_or_else(|| Arc::new(self.folders.fixing(&folders))),
+            folders: ground.folders.unwrap_or_else(|| Arc::new(self.folders.fixing(folders))),
             workspace: Arc::clone(&workspace) as _,
             variables: Arc::new(HostVariables),
             log: Arc::clone(&audience.log),

@@ -8,6 +8,8 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use cedar_policy::{ActionConstraint, Entities, EntityUid, Policy, PolicySet, ResourceConstraint, Schema};
 
+use serde_json::Value;
+
 use super::schema::{CALLS, member};
 
 /// All rules, by what they can apply to.
@@ -25,6 +27,8 @@ struct OfAction {
     named: HashMap<String, PolicySet>,
     /// Whether any of them looks at arguments of a tool.
     looks: bool,
+    /// Whether none of them looks at what is another thing each time.
+    steady: bool,
 }
 
 /// What one decision needs.
@@ -37,6 +41,8 @@ pub(super) struct Slice<'a> {
     pub(super) rules: &'a PolicySet,
     /// Whether any of them looks at arguments of a tool.
     pub(super) looks: bool,
+    /// Whether none of them looks at what is another thing each time: the time, what the task has used, which task it is.
+    pub(super) steady: bool,
 }
 
 impl Slices {
@@ -65,6 +71,7 @@ impl Slices {
                 others,
                 named: HashMap::new(),
                 looks: of.looks,
+                steady: of.steady,
             };
             (name.clone(), whole)
         });
@@ -76,7 +83,7 @@ impl Slices {
         let of_function = (action == CALLS).then(|| self.0.get(&member(CALLS, resource))).flatten();
         let found = of_function.or_else(|| self.0.get(action))?;
         let rules = found.named.get(resource).unwrap_or(&found.others);
-        Some(Slice { action: &found.action, groups: &found.groups, rules, looks: found.looks })
+        Some(Slice { action: &found.action, groups: &found.groups, rules, looks: found.looks, steady: found.steady })
     }
 }
 
@@ -93,13 +100,43 @@ impl OfAction {
         };
         let named = names.iter().map(|name| (name.clone(), with(Some(name)))).collect();
         let looks = rules.iter().any(|rule| looks_at_arguments(rule));
-        Self { action, groups, others: with(None), named, looks }
+        let steady = rules.iter().all(|rule| is_steady(rule));
+        Self { action, groups, others: with(None), named, looks, steady }
     }
 }
 
 /// Whether a rule speaks of arguments; one that only quotes the word is taken for one that does.
 fn looks_at_arguments(rule: &Policy) -> bool {
     rule.to_json().map_or(true, |json| json.to_string().contains("\"args\""))
+}
+
+/// What a rule may look at that passes. One that only quotes such a word is taken for one that looks.
+const PASSING: [&str; 4] = ["\"now\"", "\"weekday\"", "\"usage\"", "::Task\""];
+
+/// Whether a rule decides the same whenever it is asked the same by a task of the same kind.
+fn is_steady(rule: &Policy) -> bool {
+    rule.to_json().is_ok_and(|rule| {
+        let text = rule.to_string();
+        !PASSING.iter().any(|word| text.contains(word)) && looks_at_parts(&rule["conditions"])
+    })
+}
+
+/// Whether an expression looks at parts of the task and of the context, and not at one of them as a whole.
+fn looks_at_parts(expression: &Value) -> bool {
+    let is_variable = |value: &Value| value.get("Var").is_some();
+    let left = |inner: &Value| is_variable(&inner["left"]) || looks_at_parts(&inner["left"]);
+    let part = |(operator, inner): (&String, &Value)| match operator.as_str() {
+        "Var" => inner != "context" && inner != "principal",
+        "." | "has" => left(inner),
+        "is" => left(inner) && looks_at_parts(&inner["in"]),
+        "in" if inner["right"].get("Value").is_some() => left(inner),
+        _ => looks_at_parts(inner),
+    };
+    match expression {
+        Value::Object(parts) => parts.iter().all(part),
+        Value::Array(parts) => parts.iter().all(looks_at_parts),
+        _ => true,
+    }
 }
 
 /// The one resource that a rule is about, if its scope names one.
@@ -119,4 +156,44 @@ fn is_about(rule: &Policy, action: &EntityUid, groups: &HashSet<EntityUid>) -> b
 fn name(entity: &EntityUid) -> String {
     let name: &str = entity.id().as_ref();
     name.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn steady(condition: &str) -> bool {
+        let text = format!("permit (principal, action, resource) when {{ {condition} }};");
+        is_steady(&text.parse().unwrap())
+    }
+
+    #[test]
+    fn a_rule_is_steady_unless_it_looks_at_what_passes() {
+        for condition in [
+            "true",
+            "principal.labels.contains(\"internal\")",
+            "principal in Ambit::Bundle::\"desk\"",
+            "principal is Ambit::Task",
+            "principal has user && principal.user in Ambit::Group::\"support\"",
+            "context.bytes < 100 && resource.tool == \"billing\"",
+            "context.approvals.contains(\"a\")",
+        ] {
+            // Naming the type is enough to be taken for a rule about one task.
+            assert_eq!(steady(condition), !condition.contains("Task"), "{condition}");
+        }
+        for condition in [
+            "context.now > datetime(\"2026-01-01\")",
+            "context.weekday == \"sunday\"",
+            "principal.usage.effects < 10",
+            "principal[\"usage\"].effects < 10",
+            "principal == Ambit::Task::\"x\"",
+            "resource.owner == principal",
+            "principal in resource.tasks",
+            "context == resource.context",
+            "[principal].contains(resource.owner)",
+            "if true then principal.usage.effects > 1 else false",
+        ] {
+            assert!(!steady(condition), "{condition}");
+        }
+    }
 }

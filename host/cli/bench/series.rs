@@ -37,8 +37,6 @@ pub(super) struct Series {
     pub(super) quartiles: (f64, f64),
     /// How many rounds measured it.
     pub(super) rounds: usize,
-    #[serde(skip)]
-    pub(super) samples: Vec<f64>,
 }
 
 /// Something that could not be measured.
@@ -85,12 +83,11 @@ pub(super) fn interleaved(
 }
 
 impl Series {
-    fn of(name: &'static str, what: String, samples: Vec<f64>) -> Option<Self> {
-        let mut sorted = samples.clone();
+    fn of(name: &'static str, what: String, mut sorted: Vec<f64>) -> Option<Self> {
         sorted.sort_by(f64::total_cmp);
         let at = |quarter: usize| sorted.get((sorted.len().checked_sub(1)? * quarter + 2) / 4).copied();
         let (median, quartiles) = (at(2)?, (at(1)?, at(3)?));
-        Some(Self { name, what, median, quartiles, rounds: sorted.len(), samples })
+        Some(Self { name, what, median, quartiles, rounds: sorted.len() })
     }
 }
 

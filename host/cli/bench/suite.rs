@@ -27,7 +27,7 @@ const KIBIBYTES: u32 = 4 << 10;
 const DOCUMENTS: u32 = 10;
 const NUMBERS: u32 = 2_000_000;
 /// Tasks that wait while memory is measured.
-const WAITING: usize = 2_000;
+const WAITING: u32 = 2_000;
 
 /// The sides that are compared.
 struct Sides {
@@ -61,6 +61,8 @@ pub(super) fn run(
         super::Mistake::failure(format!("the component cannot be measured: {why}"), help)
     })?;
     let sides = Sides { house, bare, yardstick, wasm };
+    progress.set_message("memory of tasks that wait");
+    let waiting = waiting_memory(folder, &sides, WAITING.min(tasks));
     let mut measures = inner(&sides, &subject);
     if is_ours {
         measures.extend(computing(&sides));
@@ -68,7 +70,7 @@ pub(super) fn run(
     }
     measures.extend(others::starts(&sides.house, folder));
     measures.extend(loading(folder, &sides));
-    progress.set_length(u64::from(rounds + 1) * measures.len() as u64 + 6);
+    progress.set_length(u64::from(rounds + 1) * measures.len() as u64 + 2);
     let step = |what: &str| {
         progress.set_message(what.to_owned());
         progress.inc(1);
@@ -83,8 +85,11 @@ pub(super) fn run(
         series.extend(more);
         unmeasured.extend(less);
     }
-    step("memory");
-    let waiting = waiting_memory(&sides, WAITING.min(tasks as usize), &mut unmeasured);
+    let waiting = waiting.map_err(|why| {
+        let what = "memory of tasks that wait".to_owned();
+        unmeasured.push(Unmeasured { name: "waiting_task_extra_bytes", what, why });
+    });
+    let waiting = waiting.ok();
     let ratios = Ratios::of(&series, waiting);
     Ok(Results::new(&subject, rounds, allocation, ratios, waiting, series, unmeasured))
 }
@@ -215,28 +220,23 @@ fn crowded<'a>(name: &'static str, what: &str, sides: &'a Sides, at_once: u32, a
     })
 }
 
-/// What a waiting task holds, and what a waiting instance of bare wasmtime does, in bytes.
-fn waiting_memory(sides: &Sides, tasks: usize, unmeasured: &mut Vec<Unmeasured>) -> Option<(u64, u64)> {
-    let each = |before: u64, during: u64| during.saturating_sub(before) / tasks as u64;
-    let ours = || -> Result<u64, String> {
-        // The first time, the allocator takes what it keeps.
-        sides.house.waiting(tasks, || ())?;
-        let before = memory::held()?;
-        Ok(each(before, sides.house.waiting(tasks, memory::held)?.0?))
-    };
-    let theirs = || -> Result<u64, String> {
-        Bare::waiting(&sides.wasm, &sides.yardstick, tasks, || ())?;
-        let before = memory::held()?;
-        Ok(each(before, Bare::waiting(&sides.wasm, &sides.yardstick, tasks, memory::held)??))
-    };
-    match ours().and_then(|ours| Ok((ours, theirs()?))) {
-        Ok(both) => Some(both),
-        Err(why) => {
-            let what = format!("memory of {tasks} tasks that wait");
-            unmeasured.push(Unmeasured { name: "waiting_task_extra_bytes", what, why });
-            None
-        }
-    }
+/// What a waiting task holds, and what a waiting instance of bare wasmtime does, in bytes. Measured before anything else, each
+/// with a pool that nothing has used: what was used before stays in memory.
+fn waiting_memory(folder: &Path, sides: &Sides, tasks: u32) -> Result<(u64, u64), String> {
+    const FIRST: usize = 50;
+    let many = tasks as usize;
+    let each = |before: u64, during: u64| during.saturating_sub(before) / many as u64;
+    sides.house.waiting(FIRST, || ())?;
+    let before = memory::held()?;
+    let ours = each(before, sides.house.waiting(many, memory::held)?.0?);
+    let home = Home::open(Some(&folder.join("house").join("home"))).map_err(|error| error.to_string())?;
+    let program = super::super::this_program().map_err(|_| "ambit's own program is not found".to_owned())?;
+    let engine = Engine::new(&home, &program, tasks + 64).map_err(|error| error.to_string())?;
+    let component = engine.component(&sides.wasm, &Digest::of(&sides.wasm)).map_err(|error| error.to_string())?;
+    Bare::waiting(&sides.wasm, &component, FIRST, || ())?;
+    let before = memory::held()?;
+    let theirs = each(before, Bare::waiting(&sides.wasm, &component, many, memory::held)??);
+    Ok((ours, theirs))
 }
 
 /// The median of a series, in seconds.
