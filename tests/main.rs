@@ -23,6 +23,7 @@ mod architecture;
 mod audit;
 mod browse;
 mod command_line;
+mod compiled;
 mod compute;
 mod decision_point;
 mod dev_workspace;

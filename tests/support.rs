@@ -296,8 +296,13 @@ fn cache() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("compiled")
 }
 
+/// The key under which all homes of the tests keep compiled components, so that one can have what another compiled.
+const KEY: [u8; 32] = [7; 32];
+
 /// Gives a home what other tests have compiled.
 pub(crate) fn take_compiled(home: &Path) {
+    std::fs::create_dir_all(home).unwrap();
+    std::fs::write(home.join("compiled.key"), KEY).unwrap();
     share_compiled(&cache(), &home.join("compiled"));
 }
 
@@ -310,7 +315,7 @@ pub(crate) fn keep_compiled(home: &Path) {
 fn share_compiled(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).into_iter().flatten().flatten() {
-        if entry.path().extension().is_some_and(|extension| extension == "cwasm") {
+        if entry.path().extension().is_some_and(|extension| extension == "cwasm" || extension == "code") {
             // It may be there already, from another test.
             let _ = std::fs::hard_link(entry.path(), to.join(entry.file_name()));
         }

@@ -52,6 +52,9 @@ pub(super) struct Arguments {
     /// Tasks that wait at once, at most
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(100..=14_000))]
     tasks: u32,
+    /// Measure only what has one of these names in the JSON, as `task,wasmtime_task`
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    only: Vec<String>,
     /// Draw the times as a picture: an SVG file
     #[arg(long, value_name = "FILE")]
     plot: Option<PathBuf>,
@@ -66,7 +69,7 @@ pub(super) fn bench(context: &Context, verb: &Verb) -> Result<ExitCode, Failure>
     let home = crate::config::Home::open(context.home.as_deref()).map_err(crate::front::FrontError::from)?;
     let folder = Folder(home.path().join(format!("bench-{}", ulid::Ulid::generate())));
     let progress = progress();
-    let results = suite::run(&folder.0, subject, arguments.rounds, arguments.tasks, &progress);
+    let results = suite::run(&folder.0, subject, arguments, &progress);
     progress.finish_and_clear();
     let results = results?;
     if let Some(file) = &arguments.plot {

@@ -24,6 +24,8 @@ use crate::config::{Home, Instant};
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long is waited before the next attempt to open it.
 const PAUSE: Duration = Duration::from_millis(10);
+/// Statements that stay prepared: more than there are.
+const STATEMENTS: usize = 256;
 /// Pieces of work in one transaction, at most.
 const GROUP: usize = 1024;
 /// The layout of the tables.
@@ -306,6 +308,7 @@ impl Database {
         connection.pragma_update(None, "foreign_keys", "ON").map_err(failed)?;
         // What is removed was sealed, and is overwritten all the same.
         connection.pragma_update(None, "secure_delete", "ON").map_err(failed)?;
+        connection.set_prepared_statement_cache_capacity(STATEMENTS);
         let found = patiently(|| lay_out(&mut connection)).map_err(failed)?;
         if found != VERSION {
             return Err(DatabaseError::Layout { path, found });
@@ -313,6 +316,7 @@ impl Database {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let reader = Connection::open_with_flags(&path, flags).map_err(failed)?;
         reader.busy_timeout(PATIENCE).map_err(failed)?;
+        reader.set_prepared_statement_cache_capacity(STATEMENTS);
         let (queue, work) = channel();
         let scrub = Arc::new(AtomicBool::new(false));
         let asked = Arc::clone(&scrub);
@@ -432,9 +436,10 @@ fn in_savepoint<T, E: From<DatabaseError>>(
     if transaction.is_autocommit() {
         return Err(E::from(DatabaseError::Commit("what was written with it could not be".to_owned())));
     }
-    transaction.execute_batch("SAVEPOINT work").map_err(failed)?;
+    let say = |word: &str| transaction.prepare_cached(word)?.execute([]).map(drop);
+    say("SAVEPOINT work").map_err(failed)?;
     match work(transaction) {
-        Ok(value) => transaction.execute_batch("RELEASE work").map_err(failed).map(|()| value),
+        Ok(value) => say("RELEASE work").map_err(failed).map(|()| value),
         Err(error) => {
             transaction.execute_batch("ROLLBACK TO work; RELEASE work").map_err(failed)?;
             Err(error)

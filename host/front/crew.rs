@@ -217,3 +217,83 @@ async fn work(shared: Arc<Shared>) {
     }
     while tasks.join_next().await.is_some() {}
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+    use super::*;
+
+    fn crew(workers: usize, live: usize, queued: usize) -> (Crew, tempfile::TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        let host = Arc::new(Host::open(Some(folder.path()), Path::new("ambit")).unwrap());
+        let workers = NonZeroUsize::new(workers).unwrap();
+        (Crew::new(host, Capacity { workers, live, queued }).unwrap(), folder)
+    }
+
+    #[test]
+    fn no_more_live_than_may_and_what_has_no_room_is_refused() {
+        let (crew, _folder) = crew(2, 3, 4);
+        let (go, live, most) = (Arc::new(Notify::new()), Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let hand_in = || {
+            let (go, live, most) = (Arc::clone(&go), Arc::clone(&live), Arc::clone(&most));
+            crew.hand_in(move |_| async move {
+                most.fetch_max(live.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                go.notified().await;
+                live.fetch_sub(1, Ordering::SeqCst);
+                // The next one may go.
+                go.notify_one();
+            })
+        };
+        let taken: Vec<_> = std::iter::repeat_with(hand_in).take(7).map(Result::unwrap).collect();
+        let refused = loop {
+            // Some may still be on their way from the queue into life.
+            let refused = hand_in();
+            if crew.live() == 3 {
+                break refused;
+            }
+        };
+        assert_eq!(refused.unwrap_err().to_string().split(": ").last(), Some("try again later"));
+        go.notify_one();
+        for one in taken {
+            one.blocking_recv().unwrap();
+        }
+        crew.until_idle();
+        assert_eq!((crew.live(), crew.queued(), most.load(Ordering::SeqCst)), (0, 0, 3));
+        drop(hand_in().unwrap());
+        go.notify_one();
+    }
+
+    #[test]
+    fn one_that_computes_lets_others_come_to_their_turn() {
+        let (crew, _folder) = crew(1, 200, 0);
+        let stop = Arc::new(AtomicBool::new(false));
+        let burning = Arc::clone(&stop);
+        let burner = crew.hand_in(move |_| async move {
+            // As a guest does that burns fuel.
+            while !burning.load(Ordering::SeqCst) {
+                tokio::task::yield_now().await;
+            }
+        });
+        let others: Vec<_> = (0..100).map(|number| crew.hand_in(move |_| async move { number }).unwrap()).collect();
+        let told: Vec<usize> = others.into_iter().map(|one| one.blocking_recv().unwrap()).collect();
+        assert_eq!(told, (0..100).collect::<Vec<_>>());
+        assert_eq!(crew.live(), 1, "it still burns");
+        stop.store(true, Ordering::SeqCst);
+        burner.unwrap().blocking_recv().unwrap();
+    }
+
+    #[test]
+    fn one_that_breaks_down_takes_no_other_with_it() {
+        let (crew, _folder) = crew(1, 10, 0);
+        let broken = crew.hand_in(|_| async { panic!("for the test") }).unwrap();
+        assert!(broken.blocking_recv().is_err());
+        assert_eq!(crew.hand_in(|_| async { 7 }).unwrap().blocking_recv(), Ok(7));
+        crew.until_idle();
+        // What was handed in comes to its end before the crew does.
+        let last = crew.hand_in(|_| async { 8 }).unwrap();
+        drop(crew);
+        assert_eq!(last.blocking_recv(), Ok(8));
+    }
+}

@@ -13,11 +13,14 @@ use super::house::House;
 use super::report::{Ratios, Results};
 use super::series::{Measure, Sample, Series, Taken, Unmeasured, interleaved};
 use super::subject::{self, Subject};
-use super::{Failure, kernels, memory, others, work};
+use super::{Arguments, Failure, kernels, memory, others, work};
 use crate::bundle::Digest;
 use crate::config::{Home, Instant};
 use crate::engine::Engine;
 
+/// What the memory of waiting tasks is called in the results.
+const MEMORY: &str = "waiting_task_extra_bytes";
+const NOT_ASKED: &str = "it was not asked for (`--only`)";
 /// Operations of one sample.
 const TASKS: u32 = 2_000;
 const CALLS: u32 = 300;
@@ -41,10 +44,12 @@ struct Sides {
 pub(super) fn run(
     folder: &Path,
     subject: Subject,
-    rounds: u32,
-    tasks: u32,
+    arguments: &Arguments,
     progress: &ProgressBar,
 ) -> Result<Results, Failure> {
+    let Arguments { rounds, tasks, only, .. } = arguments;
+    let (rounds, tasks) = (*rounds, *tasks);
+    let is_asked_for = |name: &str| only.is_empty() || only.iter().any(|asked| asked == name);
     progress.set_message("compiling");
     let is_ours = subject.is_ours;
     let house = Arc::new(House::open(&folder.join("house"), &subject, tasks + tasks / 4 + 64)?);
@@ -62,7 +67,10 @@ pub(super) fn run(
     })?;
     let sides = Sides { house, bare, yardstick, wasm };
     progress.set_message("memory of tasks that wait");
-    let waiting = waiting_memory(folder, &sides, WAITING.min(tasks));
+    let waiting = match is_asked_for(MEMORY) {
+        true => waiting_memory(folder, &sides, WAITING.min(tasks)),
+        false => Err(NOT_ASKED.to_owned()),
+    };
     let mut measures = inner(&sides, &subject);
     if is_ours {
         measures.extend(computing(&sides));
@@ -70,24 +78,27 @@ pub(super) fn run(
     }
     measures.extend(others::starts(&sides.house, folder));
     measures.extend(loading(folder, &sides));
+    let mut crowds = vec![
+        crowded("task_among_100", "a task that waits for an effect, 100 at once", &sides, 100, tasks),
+        crowded("task_among_many", &format!("a task that waits for an effect, {tasks} at once"), &sides, tasks, tasks),
+    ];
+    measures.retain(|measure| is_asked_for(measure.name));
+    crowds.retain(|measure| is_asked_for(measure.name));
     progress.set_length(u64::from(rounds + 1) * measures.len() as u64 + 2);
     let step = |what: &str| {
         progress.set_message(what.to_owned());
         progress.inc(1);
     };
     let (mut series, mut unmeasured) = interleaved(measures, rounds, step);
-    for many in [
-        crowded("task_among_100", "a task that waits for an effect, 100 at once", &sides, 100, tasks),
-        crowded("task_among_many", &format!("a task that waits for an effect, {tasks} at once"), &sides, tasks, tasks),
-    ] {
+    for crowd in crowds {
         step("tasks that wait at once");
-        let (more, less) = interleaved(vec![many], rounds.min(5), |_| ());
+        let (more, less) = interleaved(vec![crowd], rounds.min(5), |_| ());
         series.extend(more);
         unmeasured.extend(less);
     }
     let waiting = waiting.map_err(|why| {
         let what = "memory of tasks that wait".to_owned();
-        unmeasured.push(Unmeasured { name: "waiting_task_extra_bytes", what, why });
+        unmeasured.push(Unmeasured { name: MEMORY, what, why });
     });
     let waiting = waiting.ok();
     let ratios = Ratios::of(&series, waiting);
