@@ -8,6 +8,7 @@ mod end;
 mod keep;
 mod report;
 mod run;
+mod telling;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -36,6 +37,7 @@ use crate::edge::running::Running;
 use crate::edge::sealing::Sealing;
 use crate::edge::secrets::Secrets;
 use crate::edge::tasks::TaskList;
+use crate::edge::telemetry::Telemetry;
 use crate::edge::values::Values;
 use crate::edge::workspace::Workspaces;
 use crate::engine::{Engine, EngineError};
@@ -76,6 +78,7 @@ pub struct Host {
     running: Running,
     /// What was decided, and on what.
     pub judgements: JudgementList,
+    telemetry: Option<Telemetry>,
 }
 
 /// Why a task could not be begun, or its end not be recorded.
@@ -197,6 +200,7 @@ impl Host {
             running: Running::open(&home).map_err(FrontError::Running)?,
             approvals: Approvals::new(Arc::clone(&database), audit.clone()),
             judgements: JudgementList::new(Arc::clone(&database)),
+            telemetry: settings.telemetry.map(Telemetry::new),
             tasks: TaskList::new(database),
             audit,
         })

@@ -122,6 +122,8 @@ pub trait Observer: Send + Sync {
     fn asked(&self, _approval: &str) {}
     /// They are not waited for any more.
     fn answered(&self) {}
+    /// Something beside the task did not work, which changes nothing for it.
+    fn warned(&self, _what: &str) {}
 }
 
 /// The gate of one task and all its calls.

@@ -189,6 +189,7 @@ impl Host {
         };
         self.tasks.end(ended).await?;
         drop(hold);
+        self.tell(&course).await;
         let report = self.report(&course, end, (first, last))?;
         removed.map_err(FrontError::Workspace)?;
         Ok(Report { kept, ..report })
