@@ -163,7 +163,7 @@ impl Gate {
     pub fn entry(&self, kind: Kind, actor: &Actor, action: &str) -> Entry {
         Entry {
             kind,
-            at: u64::try_from(crate::config::wall_clock().as_millis()).unwrap_or(u64::MAX),
+            at: now(),
             task: actor.task.to_string(),
             component: actor.principal.component.clone(),
             effect: 0,
@@ -186,7 +186,8 @@ impl Gate {
     /// Records a refusal, counts it, and waits until the disk has it.
     pub async fn refuse(&self, code: Code, entry: Entry) -> Refusal {
         self.budget.refused();
-        let entry = Entry { kind: Kind::Refusal, code: code.as_str().to_owned(), ..entry };
+        // People may have been asked since it was asked for.
+        let entry = Entry { kind: Kind::Refusal, at: now(), code: code.as_str().to_owned(), ..entry };
         match self.append(entry).await {
             Ok(record) => Refusal { code, record },
             Err(AuditError(_)) => Refusal { code: Code::Unavailable, record: 0 },
@@ -444,7 +445,8 @@ impl<'a, G> Guard<'a, G> {
             Ok(reservation) => reservation,
             Err(exhausted) => return Err(self.exhausted(exhausted, entry).await),
         };
-        entry.code = "allowed".to_owned();
+        // People may have been asked since it was asked for.
+        (entry.at, entry.code) = (now(), "allowed".to_owned());
         let outcome = Entry { kind: Kind::Outcome, detail: String::new(), ..entry.clone() };
         let mut settlement = Settlement::of(gate, self.actor, before, None);
         let notes = settlement.notes.clone();
@@ -618,7 +620,7 @@ impl<'a, G> Guard<'a, G> {
     }
 
     async fn exhausted(&self, exhausted: Exhausted, mut entry: Entry) -> Denied {
-        entry.kind = Kind::Refusal;
+        (entry.kind, entry.at) = (Kind::Refusal, now());
         entry.code = "exhausted".to_owned();
         entry.detail = detail("limit", &exhausted.to_string());
         self.gate.budget.refused();
@@ -635,6 +637,11 @@ impl<'a, G> Guard<'a, G> {
 pub fn cleared(carried: &Labels, accepted: &Labels) -> Result<(), String> {
     let held = carried.without(accepted);
     if held.is_empty() { Ok(()) } else { Err(format!("the task carries what may not go there: {held}")) }
+}
+
+/// The time of a record.
+fn now() -> u64 {
+    u64::try_from(crate::config::wall_clock().as_millis()).unwrap_or(u64::MAX)
 }
 
 /// What the host has to say in a record, as JSON.
