@@ -228,7 +228,9 @@ mod tests {
             (read.endpoint.url().as_str(), read.timeout.duration().as_secs()),
             ("https://otel.example.net/v1/traces", 5)
         );
-        for here in ["http://localhost:4318/v1/traces", "http://127.0.0.1:4318/v1/traces", "http://[::1]:4318/v1/traces"] {
+        for here in
+            ["http://localhost:4318/v1/traces", "http://127.0.0.1:4318/v1/traces", "http://[::1]:4318/v1/traces"]
+        {
             assert!(telemetry(&format!("endpoint = \"{here}\"\ntimeout = \"200ms\"")).is_ok(), "{here}");
         }
         for odd in [

@@ -117,11 +117,10 @@ fn what_has_no_number_is_a_step_of_its_own() {
     }
     log.put(Kind::Outcome, 4, "", 0, "done").action = "task.keep".to_owned();
     let story = log.story();
-    assert_eq!(story.steps.iter().map(|step| step.state).collect::<Vec<_>>(), [
-        State::Refused,
-        State::Refused,
-        State::Done
-    ]);
+    assert_eq!(
+        story.steps.iter().map(|step| step.state).collect::<Vec<_>>(),
+        [State::Refused, State::Refused, State::Done]
+    );
 }
 
 #[test]

@@ -176,7 +176,11 @@ fn close(out: &mut impl Write, open: &mut usize, depth: usize) -> io::Result<()>
 }
 
 fn start(out: &mut impl Write, story: &Story) -> io::Result<()> {
-    write!(out, "<li class=\"end\"><span class=\"time\">+0 ms</span><span class=\"what\"><b>{}</b>", Text(&story.component))?;
+    write!(
+        out,
+        "<li class=\"end\"><span class=\"time\">+0 ms</span><span class=\"what\"><b>{}</b>",
+        Text(&story.component)
+    )?;
     chips(out, &story.labels)?;
     writeln!(out, "</span></li>")
 }

@@ -33,8 +33,7 @@ impl Scale {
         let worked = lasts.saturating_sub(waited);
         let is_shortened = waited > worked;
         // Shortened, all waits are as long as all the rest together.
-        let (wait, work) =
-            if is_shortened { (u128::from(worked.max(1)), u128::from(waited)) } else { (1, 1) };
+        let (wait, work) = if is_shortened { (u128::from(worked.max(1)), u128::from(waited)) } else { (1, 1) };
         let (mut stretches, mut time, mut whole) = (Vec::new(), 0, 0);
         for (from, until) in waits {
             stretches.push((time, whole, work));

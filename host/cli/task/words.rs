@@ -89,7 +89,15 @@ mod tests {
     fn a_lapse_is_as_exact_as_it_is_of_use() {
         let told = [0, 999, 1000, 59_999, 60_000, 185_000, 3_599_999, 3_600_000, 90_061_000].map(lapse);
         let words = [
-            "0 ms", "999 ms", "1.00 s", "59.99 s", "1 min 00 s", "3 min 05 s", "59 min 59 s", "1 h 00 min", "25 h 01 min",
+            "0 ms",
+            "999 ms",
+            "1.00 s",
+            "59.99 s",
+            "1 min 00 s",
+            "3 min 05 s",
+            "59 min 59 s",
+            "1 h 00 min",
+            "25 h 01 min",
         ];
         assert_eq!(told, words);
     }

@@ -32,7 +32,8 @@ fn log(text: &str) -> Log {
         r#"{{"labels":[{quoted}],"approval":{quoted},"groups":[{quoted}],"by":{quoted},"why":{quoted},"note":{quoted},
             {quoted}:1,"user":{quoted},"grant":{quoted},"policy":{{"digest":{quoted}}}}}"#
     );
-    let kinds = [Kind::Start, Kind::Ask, Kind::Answer, Kind::Intent, Kind::Outcome, Kind::Refusal, Kind::Ask, Kind::End];
+    let kinds =
+        [Kind::Start, Kind::Ask, Kind::Answer, Kind::Intent, Kind::Outcome, Kind::Refusal, Kind::Ask, Kind::End];
     for (kind, effect) in kinds.into_iter().zip([0, 1, 1, 1, 1, 2, 3, 0]) {
         let entry = log.put(kind, 10 * effect, "", effect, text);
         entry.component = text.to_owned();
@@ -124,7 +125,8 @@ fn what_is_not_execution_looks_otherwise_and_says_so() {
     let page = written(&log, listed("suspended"));
     assert!(page.contains(r#"<rect class="wait" x="0.000%" y="4" width="50.000%""#), "{page}");
     assert!(page.contains(r#"<rect class="bad" x="50.000%" y="4" width="50.000%""#), "{page}");
-    for part in ["✗ failed, 40 ms", "⊘ refused: denied", "? unknown", "approved by jo after 50 ms", "drawn shorter"] {
+    for part in ["✗ failed, 40 ms", "⊘ refused: denied", "? unknown", "approved by jo after 50 ms", "drawn shorter"]
+    {
         assert!(page.contains(part), "{part}: {page}");
     }
 }

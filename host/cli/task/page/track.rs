@@ -42,6 +42,7 @@ pub(super) fn legend(out: &mut impl Write, scale: &Scale) -> io::Result<()> {
         ("<rect class=\"wait\" width=\"100%\" y=\"2\" height=\"10\"/>", "waits for people"),
         ("<rect class=\"bad\" width=\"100%\" y=\"2\" height=\"10\"/>", "✗ failed"),
         ("<circle class=\"ring\" cx=\"50%\" cy=\"7\" r=\"5\"/>", "⊘ refused"),
+        ("<path class=\"answer\" d=\"M17,1L23,7L17,13L11,7Z\"/>", "a person’s answer"),
         ("<rect class=\"open\" width=\"100%\" y=\"2\" height=\"10\"/>", "? not known how far it came"),
     ];
     writeln!(out, "<ul class=\"legend\">")?;
@@ -118,5 +119,8 @@ fn bar(out: &mut impl Write, scale: &Scale, class: &str, from: u64, until: u64) 
     write!(out, "<rect class=\"{class}\" x=\"{x}\" y=\"4\" width=\"{width}\" height=\"10\"/>")?;
     // Where there is no room to its right, it stands to its left.
     let shift = if start + WHOLE / 100 > WHOLE { "-3" } else { "0" };
-    write!(out, "<svg class=\"track\" x=\"{x}\"><rect class=\"{class}\" x=\"{shift}\" y=\"4\" width=\"3\" height=\"10\"/></svg>")
+    write!(
+        out,
+        "<svg class=\"track\" x=\"{x}\"><rect class=\"{class}\" x=\"{shift}\" y=\"4\" width=\"3\" height=\"10\"/></svg>"
+    )
 }
