@@ -350,7 +350,7 @@ fn a_collector_is_sent_the_spans_of_a_task_that_has_ended() {
     let refused = named("execute_tool prober.remove");
     assert_eq!((&attributes(refused)["error.type"], &refused["status"]["code"]), (&json!("denied"), &json!(2)));
     assert_eq!(refused["status"]["message"], "a rule forbids it");
-    let mark = spans.iter().filter(|span| span["name"] == "filesystem.mount").next_back().unwrap();
+    let mark = spans.iter().rfind(|span| span["name"] == "filesystem.mount").unwrap();
     assert!(attributes(mark)["ambit.labels.gained"].to_string().contains("confidential"), "{mark}");
 
     let events = named("execute_tool prober.append")["events"].as_array().unwrap();

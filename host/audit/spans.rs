@@ -77,22 +77,22 @@ fn digest(parts: &[&str]) -> String {
 struct Attributes(Vec<Value>);
 
 impl Attributes {
-    fn put(mut self, name: &str, value: Value) -> Self {
+    fn put(mut self, name: &str, value: &Value) -> Self {
         self.0.push(json!({ "key": name, "value": value }));
         self
     }
 
     fn text(self, name: &str, value: &str) -> Self {
-        if value.is_empty() { self } else { self.put(name, text(value)) }
+        if value.is_empty() { self } else { self.put(name, &text(value)) }
     }
 
     fn number(self, name: &str, value: u64) -> Self {
-        self.put(name, number(value))
+        self.put(name, &number(value))
     }
 
     fn texts(self, name: &str, values: &[String]) -> Self {
         let told: Vec<Value> = values.iter().map(|value| text(value)).collect();
-        if told.is_empty() { self } else { self.put(name, json!({ "arrayValue": { "values": told } })) }
+        if told.is_empty() { self } else { self.put(name, &json!({ "arrayValue": { "values": told } })) }
     }
 
     /// What the host noted, each under its own name.
@@ -101,7 +101,7 @@ impl Attributes {
             let name = format!("{prefix}.{}", name.replace('-', "_"));
             match value {
                 Value::String(value) => attributes.text(&name, value),
-                Value::Bool(value) => attributes.put(&name, json!({ "boolValue": value })),
+                Value::Bool(value) => attributes.put(&name, &json!({ "boolValue": value })),
                 Value::Number(value) if value.is_u64() => attributes.number(&name, value.as_u64().unwrap_or_default()),
                 Value::Null => attributes,
                 value => attributes.text(&name, &value.to_string()),
@@ -156,7 +156,7 @@ fn root(story: &Story, trace: &str) -> Value {
         "startTimeUnixNano": nanoseconds(story, 0),
         "endTimeUnixNano": nanoseconds(story, story.lasted_ms),
         "attributes": attributes.0,
-        "events": story.resumed_ms.iter().map(|at| event(story, "ambit.resumed", *at, Attributes::default())).collect::<Vec<_>>(),
+        "events": story.resumed_ms.iter().map(|at| event(story, "ambit.resumed", *at, &Attributes::default())).collect::<Vec<_>>(),
         "status": if succeeded { json!({}) } else { failed(status) },
     })
 }
@@ -250,18 +250,18 @@ fn approvals(story: &Story, step: &Step) -> Vec<Value> {
     for asked in &step.approvals {
         let attributes = || Attributes::default().text("ambit.approval.id", &asked.id);
         let told = attributes().texts("ambit.approval.groups", &asked.groups);
-        events.push(event(story, "ambit.approval.asked", asked.asked_ms, told));
+        events.push(event(story, "ambit.approval.asked", asked.asked_ms, &told));
         for answer in &asked.answers {
             let told = attributes()
                 .text("ambit.approval.answer", &answer.code)
                 .text("ambit.approval.by", answer.by.as_deref().unwrap_or_default())
                 .texts("ambit.approval.groups", &answer.groups);
-            events.push(event(story, "ambit.approval.answered", answer.at_ms, told));
+            events.push(event(story, "ambit.approval.answered", answer.at_ms, &told));
         }
     }
     events
 }
 
-fn event(story: &Story, name: &str, at: u64, attributes: Attributes) -> Value {
+fn event(story: &Story, name: &str, at: u64, attributes: &Attributes) -> Value {
     json!({ "timeUnixNano": nanoseconds(story, at), "name": name, "attributes": attributes.0 })
 }

@@ -197,10 +197,9 @@ fn branches(
 }
 
 fn sentence(step: &Step) -> String {
-    let mut parts = vec![escaped(format!("{} {}", step.action, step.resource).trim_end())];
-    if !step.text.is_empty() {
-        parts[0].push_str(&format!(" “{}”", escaped(&step.text)));
-    }
+    let said = |text: &str| if text.is_empty() { String::new() } else { format!(" “{}”", escaped(text)) };
+    let what = escaped(format!("{} {}", step.action, step.resource).trim_end());
+    let mut parts = vec![format!("{what}{}", said(&step.text))];
     parts.extend(step.approvals.iter().map(|asked| escaped(&approval(asked))));
     let decided = escaped(&decision(step));
     match outcome(step) {
@@ -208,8 +207,7 @@ fn sentence(step: &Step) -> String {
         None => parts.push(decided),
     }
     parts.retain(|part| !part.is_empty());
-    let said = if step.said.is_empty() { String::new() } else { format!("  “{}”", escaped(&step.said)) };
-    format!("{}{said}{}", parts.join("  "), gained(&step.labels))
+    format!("{}{}{}", parts.join("  "), said(&step.said), gained(&step.labels))
 }
 
 fn gained(labels: &[String]) -> String {
