@@ -265,3 +265,47 @@ fn approvals(story: &Story, step: &Step) -> Vec<Value> {
 fn event(story: &Story, name: &str, at: u64, attributes: &Attributes) -> Value {
     json!({ "timeUnixNano": nanoseconds(story, at), "name": name, "attributes": attributes.0 })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Kind;
+    use super::super::story::tests::Log;
+    use super::*;
+
+    fn spans(log: &Log) -> Vec<Value> {
+        let mut request = request(&log.story());
+        let spans = request.pointer_mut("/resourceSpans/0/scopeSpans/0/spans").unwrap();
+        spans.as_array_mut().unwrap().drain(..).collect()
+    }
+
+    fn has(span: &Value, name: &str) -> bool {
+        span["attributes"].as_array().unwrap().iter().any(|attribute| attribute["key"] == name)
+    }
+
+    #[test]
+    fn a_request_has_an_end_and_says_what_it_leaves_out() {
+        let mut log = Log::default();
+        for effect in 1..=MOST_SPANS as u64 {
+            log.put(Kind::Refusal, effect, "", effect, "denied");
+        }
+        let all = spans(&log);
+        assert!(all.len() == MOST_SPANS + 1 && !has(&all[0], "ambit.spans_left_out"));
+        log.put(Kind::Refusal, 1, "", MOST_SPANS as u64 + 1, "denied");
+        let most = spans(&log);
+        assert!(most.len() == MOST_SPANS + 1 && has(&most[0], "ambit.spans_left_out"));
+    }
+
+    #[test]
+    fn what_nobody_knows_the_end_of_ends_no_earlier_than_what_it_did() {
+        let mut log = Log::default();
+        log.put(Kind::Intent, 0, "", 1, "allowed");
+        log.put(Kind::Intent, 5, "/1", 2, "allowed");
+        log.put(Kind::Outcome, 9, "/1", 2, "done");
+        let [root, call, inner] = &spans(&log)[..] else { panic!() };
+        assert_eq!((&call["parentSpanId"], &inner["parentSpanId"]), (&root["spanId"], &call["spanId"]));
+        assert_eq!(call["endTimeUnixNano"], inner["endTimeUnixNano"]);
+        assert_eq!((&call["status"]["message"], &inner["status"]), (&json!("unknown"), &json!({})));
+        // The same story is the same trace.
+        assert_eq!(spans(&log)[2], *inner);
+    }
+}
