@@ -15,6 +15,8 @@ pub mod exported;
 pub mod note;
 pub mod ocsf;
 pub mod otlp;
+pub mod spans;
+pub mod story;
 pub mod tree;
 mod verify;
 

@@ -72,6 +72,8 @@ enum FormatArgument {
     Ocsf,
     #[value(hide = true)]
     Otlp,
+    #[value(hide = true)]
+    Html,
 }
 
 /// How all verbs can write their results.
@@ -216,6 +218,11 @@ impl Mistake {
     }
 }
 
+/// A format that is for other verbs.
+fn unwritten(help: &str) -> Failure {
+    Mistake::failure("this verb does not write that format", help)
+}
+
 /// Does what the command line says.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let Arguments { home, format, verb } = match Arguments::try_parse_from(arguments) {
@@ -230,8 +237,9 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let context = Context { home, format: if format == FormatArgument::Json { Format::Json } else { Format::Human } };
     let done = match verb {
         Verb::Audit(audit::Verb::Export(arguments)) => audit::export(&context, &arguments, format),
+        Verb::Task(task::Verb::Show(arguments)) => task::show(&context, &arguments, format),
         _ if !matches!(format, FormatArgument::Human | FormatArgument::Json) => {
-            Err(Mistake::failure("this verb does not write that format", "use `--format human` or `--format json`"))
+            Err(unwritten("use `--format human` or `--format json`"))
         }
         Verb::Run(arguments) => run::run(&context, arguments),
         Verb::Check(arguments) => check::check(&context, &arguments),

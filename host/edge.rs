@@ -20,6 +20,7 @@ pub mod running;
 pub mod sealing;
 pub mod secrets;
 pub mod tasks;
+pub mod telemetry;
 pub mod values;
 pub mod variables;
 pub mod workspace;

@@ -9,6 +9,7 @@ mod end;
 mod keep;
 mod report;
 mod run;
+mod telling;
 mod trial;
 
 use std::path::{Path, PathBuf};
@@ -39,6 +40,7 @@ use crate::edge::running::Running;
 use crate::edge::sealing::Sealing;
 use crate::edge::secrets::Secrets;
 use crate::edge::tasks::{EndError, TaskList};
+use crate::edge::telemetry::Telemetry;
 use crate::edge::values::Values;
 use crate::edge::workspace::Workspaces;
 use crate::engine::{Engine, EngineError};
@@ -82,6 +84,7 @@ pub struct Host {
     running: Running,
     /// What was decided, and on what.
     pub judgements: JudgementList,
+    telemetry: Option<Telemetry>,
 }
 
 /// Why a task could not be begun, or its end not be recorded.
@@ -212,6 +215,7 @@ impl Host {
             running: Running::open(&home).map_err(FrontError::Running)?,
             approvals: Approvals::new(Arc::clone(&database), audit.clone()),
             judgements: JudgementList::new(Arc::clone(&database)),
+            telemetry: settings.telemetry.map(Telemetry::new),
             tasks: TaskList::new(database),
             audit,
         })

@@ -122,6 +122,8 @@ pub trait Observer: Send + Sync {
     fn asked(&self, _approval: &str) {}
     /// They are not waited for any more.
     fn answered(&self) {}
+    /// Something beside the task did not work, which changes nothing for it.
+    fn warned(&self, _what: &str) {}
 }
 
 /// The gate of one task and all its calls.
@@ -161,7 +163,7 @@ impl Gate {
     pub fn entry(&self, kind: Kind, actor: &Actor, action: &str) -> Entry {
         Entry {
             kind,
-            at: u64::try_from(crate::config::wall_clock().as_millis()).unwrap_or(u64::MAX),
+            at: now(),
             task: actor.task.to_string(),
             component: actor.principal.component.clone(),
             effect: 0,
@@ -184,7 +186,8 @@ impl Gate {
     /// Records a refusal, counts it, and waits until the disk has it.
     pub async fn refuse(&self, code: Code, entry: Entry) -> Refusal {
         self.budget.refused();
-        let entry = Entry { kind: Kind::Refusal, code: code.as_str().to_owned(), ..entry };
+        // People may have been asked since it was asked for.
+        let entry = Entry { kind: Kind::Refusal, at: now(), code: code.as_str().to_owned(), ..entry };
         match self.append(entry).await {
             Ok(record) => Refusal { code, record },
             Err(AuditError(_)) => Refusal { code: Code::Unavailable, record: 0 },
@@ -450,7 +453,8 @@ impl<'a, G> Guard<'a, G> {
             Ok(reservation) => reservation,
             Err(exhausted) => return Err(self.exhausted(exhausted, entry).await),
         };
-        entry.code = "allowed".to_owned();
+        // People may have been asked since it was asked for.
+        (entry.at, entry.code) = (now(), "allowed".to_owned());
         let outcome = Entry { kind: Kind::Outcome, detail: String::new(), ..entry.clone() };
         let mut settlement = Settlement::of(gate, self.actor, before, None);
         let notes = settlement.notes.clone();
@@ -624,7 +628,7 @@ impl<'a, G> Guard<'a, G> {
     }
 
     async fn exhausted(&self, exhausted: Exhausted, mut entry: Entry) -> Denied {
-        entry.kind = Kind::Refusal;
+        (entry.kind, entry.at) = (Kind::Refusal, now());
         entry.code = "exhausted".to_owned();
         entry.detail = detail("limit", &exhausted.to_string());
         self.gate.budget.refused();
@@ -641,6 +645,11 @@ impl<'a, G> Guard<'a, G> {
 pub fn cleared(carried: &Labels, accepted: &Labels) -> Result<(), String> {
     let held = carried.without(accepted);
     if held.is_empty() { Ok(()) } else { Err(format!("the task carries what may not go there: {held}")) }
+}
+
+/// The time of a record.
+fn now() -> u64 {
+    u64::try_from(crate::config::wall_clock().as_millis()).unwrap_or(u64::MAX)
 }
 
 /// What the host has to say in a record, as JSON.

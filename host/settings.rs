@@ -2,9 +2,12 @@
 
 pub mod audit;
 pub mod secret;
+pub mod telemetry;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+
+use url::Url;
 
 use crate::config::Home;
 use crate::identity;
@@ -15,6 +18,7 @@ use crate::secret::SecretName;
 
 use self::audit::AuditSetting;
 use self::secret::{SecretSetting, SourceSetting, StoreSetting};
+use self::telemetry::TelemetrySetting;
 
 /// The file in the home folder.
 pub use crate::people::CONFIG_FILE;
@@ -34,6 +38,8 @@ pub struct Settings {
     pub identity: identity::Setting,
     /// `[audit]`: how often checkpoints of the log are made, and for which log.
     pub audit: AuditSetting,
+    /// `[telemetry]`: where what tasks did is sent to.
+    pub telemetry: Option<TelemetrySetting>,
 }
 
 impl Settings {
@@ -50,12 +56,15 @@ impl Settings {
         if let Some(ca) = settings.point.as_mut().and_then(|point| point.ca.as_mut()) {
             *ca = home.path().join(&*ca);
         }
+        if let Some(ca) = settings.telemetry.as_mut().and_then(|telemetry| telemetry.ca.as_mut()) {
+            *ca = home.path().join(&*ca);
+        }
         settings.secrets.values_mut().for_each(|source| source.locate(home.path()));
         Ok(settings)
     }
 
     fn of(source: &Source) -> Result<Self, ManifestError> {
-        let known = ["people", "decision-point", "secret-store", "secrets", "identity", "audit"];
+        let known = ["people", "decision-point", "secret-store", "secrets", "identity", "audit", "telemetry"];
         let mut fields = Fields::of_document(source, &known)?;
         let people = fields.take("people").map(|(_, table)| People::of(source, table)).transpose()?;
         let point = fields.read("decision-point")?.map(toml::Spanned::into_inner);
@@ -64,7 +73,18 @@ impl Settings {
         let secrets = secrets.unwrap_or_default().into_iter().map(|(name, setting)| (name, setting.source)).collect();
         let identity = fields.read("identity")?.map(toml::Spanned::into_inner).unwrap_or_default();
         let audit = fields.read("audit")?.map(toml::Spanned::into_inner).unwrap_or_default();
-        Ok(Self { people: people.unwrap_or_default(), point, store, secrets, identity, audit })
+        let telemetry = fields.read("telemetry")?.map(toml::Spanned::into_inner);
+        Ok(Self { people: people.unwrap_or_default(), point, store, secrets, identity, audit, telemetry })
+    }
+}
+
+/// Whether an address is on this machine, whatever a resolver says.
+fn is_here(url: &Url) -> bool {
+    match url.host() {
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        Some(url::Host::Domain(name)) => name == "localhost",
+        None => false,
     }
 }
 
@@ -197,6 +217,38 @@ mod tests {
             assert!(exchange(&format!("endpoint = \"{odd}\"")).is_err(), "{odd}");
         }
         assert!(exchange("audience = \"b\"").is_err());
+    }
+
+    #[test]
+    fn telemetry_is_read_strictly_and_leaves_this_machine_over_tls_alone() {
+        assert!(settings("").unwrap().telemetry.is_none());
+        let telemetry = |text: &str| settings(&format!("[telemetry]\n{text}\n"));
+        let read = telemetry("endpoint = \"https://otel.example.net/v1/traces\"").unwrap().telemetry.unwrap();
+        assert_eq!(
+            (read.endpoint.url().as_str(), read.timeout.duration().as_secs()),
+            ("https://otel.example.net/v1/traces", 5)
+        );
+        for here in
+            ["http://localhost:4318/v1/traces", "http://127.0.0.1:4318/v1/traces", "http://[::1]:4318/v1/traces"]
+        {
+            assert!(telemetry(&format!("endpoint = \"{here}\"\ntimeout = \"200ms\"")).is_ok(), "{here}");
+        }
+        for odd in [
+            "endpoint = \"http://otel.example.net/v1/traces\"",
+            "endpoint = \"http://10.0.0.7/v1/traces\"",
+            "endpoint = \"http://localhost.example.net/\"",
+            "endpoint = \"localhost:4318\"",
+            "endpoint = \"grpc://localhost:4317\"",
+            "endpoint = \"https://localhost/#x\"",
+            "endpoint = \"https://localhost/\"\ntimeout = \"0s\"",
+            "endpoint = \"https://localhost/\"\nheaders = { authorization = \"Bearer x\" }",
+            "timeout = \"5s\"",
+            "",
+        ] {
+            assert!(telemetry(odd).is_err(), "{odd}");
+        }
+        let error = telemetry("endpoint = \"https://me:word@localhost/\"").unwrap_err();
+        assert!(!format!("{error}").contains("word"), "{error}");
     }
 
     #[test]

@@ -40,6 +40,7 @@ mod labels;
 mod linking;
 mod ops_runner;
 mod policies;
+mod reading;
 mod readme;
 mod rejudge;
 mod support_desk;

@@ -4,12 +4,12 @@ use serde_json::{Value, json};
 
 use super::{Kind, Record};
 
-fn text(value: &str) -> Value {
+pub(super) fn text(value: &str) -> Value {
     json!({ "stringValue": value })
 }
 
 /// 64-bit integers are strings in the JSON of Protocol Buffers.
-fn number(value: u64) -> Value {
+pub(super) fn number(value: u64) -> Value {
     json!({ "intValue": value.to_string() })
 }
 

@@ -32,8 +32,13 @@ pub(super) fn complain(report: &miette::Report) {
 
 /// Writes a value as JSON to stdout.
 pub(super) fn json(value: &impl Serialize) -> Result<(), Failure> {
+    json_to(&mut std::io::stdout(), value)
+}
+
+/// As [`json`], to wherever else.
+pub(super) fn json_to(out: &mut impl std::io::Write, value: &impl Serialize) -> Result<(), Failure> {
     let text = serde_json::to_string_pretty(value).map_err(|error| Failure::Host(miette::miette!("{error}")))?;
-    writeln!(std::io::stdout(), "{text}")?;
+    writeln!(out, "{text}")?;
     Ok(())
 }
 
@@ -205,6 +210,13 @@ impl Observer for Screen {
             let _ = write!(std::io::stderr(), "{ERASE_LINE}");
         }
         self.questions.ask(approval);
+    }
+
+    fn warned(&self, what: &str) {
+        self.bar.suspend(|| {
+            // A warning that nobody reads stops nothing.
+            let _ = writeln!(std::io::stderr(), "warning: {what}");
+        });
     }
 
     fn answered(&self) {

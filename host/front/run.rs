@@ -205,6 +205,7 @@ impl Host {
         let last = recorded.await?;
         noted.await?;
         drop(hold);
+        self.tell(&course).await;
         let report = self.report(&course, end, (first, last))?;
         removed.map_err(FrontError::Workspace)?;
         Ok(Report { kept, ..report })

@@ -83,8 +83,8 @@ impl<'a> Settlement<'a> {
             notes.insert("labels".to_owned(), serde_json::json!(gained));
         }
         let detail = if notes.is_empty() { String::new() } else { serde_json::Value::Object(notes).to_string() };
-        let outcome =
-            Entry { code: how.as_str().to_owned(), text: self.gate.told(self.actor, text), detail, ..outcome };
+        let (at, code) = (super::now(), how.as_str().to_owned());
+        let outcome = Entry { at, code, text: self.gate.told(self.actor, text), detail, ..outcome };
         // A shared intent that nobody wrote: the effect did not reach the database, but it was allowed, and that is said.
         let unwritten = self.intent.take().and_then(|intent| intent.take());
         for entry in unwritten.into_iter().chain([outcome]) {

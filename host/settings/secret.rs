@@ -207,12 +207,7 @@ impl TryFrom<String> for Endpoint {
         let odd = || "that is no token endpoint: write it as `https://sts.example.net/token`".to_owned();
         // A URL is read without such characters, and shown with them.
         let url = Url::parse(&text).ok().filter(|_| text.chars().all(|c| c.is_ascii_graphic())).ok_or_else(odd)?;
-        let here = match url.host() {
-            Some(url::Host::Ipv4(address)) => address.is_loopback(),
-            Some(url::Host::Ipv6(address)) => address.is_loopback(),
-            Some(url::Host::Domain(name)) => name == "localhost",
-            None => false,
-        };
+        let here = super::is_here(&url);
         let is_plain = url.username().is_empty() && url.password().is_none() && url.fragment().is_none();
         match url.scheme() {
             "https" if is_plain => Ok(Self(text, url)),

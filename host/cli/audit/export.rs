@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use super::super::{Context, Failure, FormatArgument, Mistake};
+use super::super::{Context, Failure, FormatArgument, Mistake, unwritten};
 use super::{named, readable};
 use crate::audit::{Record, ocsf, otlp};
 
@@ -28,6 +28,9 @@ pub(in super::super) fn export(
     if format == FormatArgument::Json {
         let help = "use `--format jsonl`, which is also what is written without it, `ocsf` or `otlp`";
         return Err(Mistake::failure("an export is no single JSON value", help));
+    }
+    if format == FormatArgument::Html {
+        return Err(unwritten("use `--format jsonl`, which is also what is written without it, `ocsf` or `otlp`"));
     }
     let host = context.host()?;
     let task = arguments.task.as_deref().map(|name| named(&host, name)).transpose()?;
