@@ -86,7 +86,7 @@ impl Session {
     /// # Errors
     /// Why it gave no result.
     pub async fn run(&self, actor: &Arc<Actor>, input: &str, tank: &mut Tank) -> Result<Given, Broken> {
-        let run = async {
+        let run = std::pin::pin!(async {
             let unit = &self.plan.root;
             let (mut running, instance) = self.enter(unit, actor, None, tank).await?;
             let export = unit.run.as_ref().ok_or_else(|| Broken::Unavailable("it is no agent".to_owned()))?;
@@ -95,7 +95,7 @@ impl Session {
             let run = instance.get_typed_func::<(&str,), (Given,)>(&mut *store, export).map_err(broken)?;
             let (given,) = run.call_async(&mut *store, (input,)).await.map_err(broken)?;
             Ok(given)
-        };
+        });
         self.within_time(run).await
     }
 
@@ -110,7 +110,8 @@ impl Session {
         arguments: &[Val],
         tank: &mut Tank,
     ) -> Result<Outcome, Broken> {
-        let answer = self.within_time(self.invoke(&self.plan.root, actor, None, function, arguments, tank)).await?;
+        let call = std::pin::pin!(self.invoke(&self.plan.root, actor, None, function, arguments, tank));
+        let answer = self.within_time(call).await?;
         function.outcome(answer.as_slice()).map_err(|error| {
             let kind = "it gave a value that cannot be JSON".to_owned();
             Broken::Trapped { kind, detail: error.to_string() }
@@ -122,10 +123,10 @@ impl Session {
         &self.plan
     }
 
-    async fn within_time<T>(&self, run: impl Future<Output = Result<T, Broken>>) -> Result<T, Broken> {
+    /// The future is where it will stay: it is large, and each time that it is moved costs.
+    async fn within_time<T>(&self, mut run: Pin<&mut impl Future<Output = Result<T, Broken>>>) -> Result<T, Broken> {
         let budget = &self.gate.budget;
         budget.begin();
-        let mut run = std::pin::pin!(run);
         loop {
             // While a person is waited for, the time that is left stays what it is.
             let ended = self.gate.recorder.until_ended();

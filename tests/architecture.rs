@@ -46,7 +46,9 @@ fn only_the_gate_makes_permits_and_only_the_runtime_makes_stores() {
         let makes_permits = code.contains("Permit {") || code.contains("Permit::<") || code.contains("Permit::new");
         assert!(!makes_permits || file == "gate.rs", "{file} makes a permit");
         let makes_stores = code.contains("Store::new(") || code.contains("Store::try_new(");
-        assert!(!makes_stores || file == "runtime.rs", "{file} makes a store");
+        // The benchmark compares with stores of wasmtime's alone, which no task runs in.
+        let may_make_stores = ["runtime.rs", "cli/bench/bare.rs"].contains(&file.as_str());
+        assert!(!makes_stores || may_make_stores, "{file} makes a store");
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
+use std::process::Command;
 
 use serde_json::json;
 
@@ -11,9 +12,13 @@ fn scene() -> Scene {
     Scene::probing("[agent]\ntools = [\"prober\"]")
 }
 
+/// Runs the agent, with what its home itself compiled.
 fn call(scene: &Scene) {
-    let report = scene.run(&json!({ "calls": [{ "tool": "prober.random", "arguments": { "length": 4 } }] }));
-    assert_eq!(report["status"], "succeeded", "{report}");
+    let input = json!({ "calls": [{ "tool": "prober.random", "arguments": { "length": 4 } }] }).to_string();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ambit"));
+    command.current_dir(scene.path("")).env_clear().env("AMBIT_HOME", "home");
+    let answer = command.args(["run", "bundle", "--policy", "policy", "--input", &input]).output().unwrap();
+    assert!(answer.status.success(), "{answer:?}");
 }
 
 /// The files of a home's cache with that ending, by name.
@@ -82,11 +87,8 @@ fn what_another_home_compiled_or_anybody_could_write_is_not_loaded() {
     ] {
         replace(file, &bytes);
         let written = before(file);
-        let input = json!({ "calls": [{ "tool": "prober.random", "arguments": { "length": 4 } }] }).to_string();
-        let mut command = scene.command(&["run", "bundle", "--policy", "policy", "--input", &input]);
         spoil();
-        let answer = command.output().unwrap();
-        assert!(answer.status.success(), "{answer:?}");
+        call(&scene);
         let metadata = std::fs::symlink_metadata(file).unwrap();
         assert!(metadata.is_file() && metadata.permissions().mode() & 0o777 == 0o400, "{metadata:?}");
         assert!(metadata.modified().unwrap() > written, "it was written anew");

@@ -86,6 +86,8 @@ impl Cache {
         cap_std::fs::OpenOptionsExt::custom_flags(&mut options, rustix::fs::OFlags::NOFOLLOW.bits().cast_signed());
         let file = match self.dir.open_with(name, options.read(true)) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            // A link is none of ours, wherever it leads.
+            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => return Ok(None),
             file => file?,
         };
         let metadata = file.metadata()?;

@@ -31,14 +31,14 @@ pub(super) async fn carry_out(
     tank: &mut Tank,
     cancelled: impl Future<Output = ()>,
 ) -> End {
-    let run = async {
+    let run = std::pin::pin!(async {
         match work {
             Work::Agent { input, .. } => agent_end(session.run(actor, input, tank).await, gate),
             Work::Function { function, arguments, .. } => {
                 call_end(session, gate, actor, function, arguments, tank).await
             }
         }
-    };
+    });
     tokio::select! {
         end = run => end,
         () = cancelled => End::because(Status::Cancelled, "cancelled", "the operator stopped it", None),
