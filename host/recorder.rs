@@ -16,6 +16,7 @@
 //! it, and that is dropped. So a tool that only reads costs the journal one answer.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
@@ -233,6 +234,8 @@ struct Tape {
     recalled: BTreeMap<Place, Row>,
     /// What was recorded since, and is held back.
     pending: Batch,
+    /// Calls that are under way, and how many rows were held back when they began.
+    under_way: Vec<(String, usize)>,
     /// Paths of which something was kept.
     written: BTreeSet<Arc<str>>,
     /// The last crossing of each store that asked something, and how often it did.
@@ -288,6 +291,7 @@ impl Recorder {
         let tape = Tape {
             recalled,
             pending,
+            under_way: Vec::new(),
             written,
             parts,
             room,
@@ -474,6 +478,7 @@ impl Recorder {
             return;
         }
         let batch = std::mem::take(&mut tape.pending);
+        tape.under_way.iter_mut().for_each(|(_, held)| *held = 0);
         tape.written.extend(batch.rows.iter().map(|row| Arc::clone(&row.place.path)));
         if batch != Batch::default() {
             // In the order of the tape.
@@ -493,21 +498,52 @@ impl Recorder {
         self.tape().again.contains(path)
     }
 
+    /// A call begins, and what is asked within it is below its path.
+    pub fn begin_call(&self, path: &str) {
+        let mut tape = self.tape();
+        // One call is made at a time: what does not lead to it is over.
+        tape.under_way.retain(|(call, _)| is_below(path, call));
+        let held = tape.pending.rows.len();
+        tape.under_way.push((path.to_owned(), held));
+    }
+
     /// A call is over: its answer stands for everything below its path.
     pub fn drop_below(&self, path: &str) {
         let mut tape = self.tape();
         if tape.ended.is_some() {
             return;
         }
-        let (dropped, rows): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut tape.pending.rows).into_iter().partition(|row| is_below(&row.place.path, path));
-        tape.pending.rows = rows;
-        tape.room += dropped.iter().map(size).sum::<u64>();
-        tape.recalled.retain(|place, _| !is_below(&place.path, path));
-        tape.parts.retain(|other, _| !is_below(other, path));
-        let before = tape.written.len();
-        tape.written.retain(|other| !is_below(other, path));
-        if before != tape.written.len() {
+        // What was held back before the call began is not of it: a task that makes many calls does not go through all.
+        let began = tape.under_way.iter().rposition(|(call, _)| call == path);
+        let held = began.map_or(0, |at| tape.under_way.drain(at..).next().map_or(0, |(_, held)| held));
+        let since = held.min(tape.pending.rows.len());
+        let mut room = 0;
+        let since = tape.pending.rows.split_off(since);
+        let kept = since.into_iter().filter(|row| {
+            let is_dropped = is_below(&row.place.path, path);
+            room += if is_dropped { size(row) } else { 0 };
+            !is_dropped
+        });
+        tape.pending.rows.extend(kept);
+        tape.room += room;
+        let end = format!("{path}0");
+        let first = |path: &str| Place { path: path.into(), import: 0, part: 0 };
+        let places = tape.recalled.range(first(path)..first(&end)).map(|(place, _)| place);
+        let places: Vec<_> = places.filter(|place| is_below(&place.path, path)).cloned().collect();
+        for place in &places {
+            tape.recalled.remove(place);
+        }
+        let range = (Bound::Included(path), Bound::Excluded(end.as_str()));
+        let below = |other: &&Arc<str>| is_below(other, path);
+        let stores: Vec<_> = tape.parts.range::<str, _>(range).map(|(other, _)| other).filter(below).cloned().collect();
+        for store in &stores {
+            tape.parts.remove(store);
+        }
+        let written: Vec<_> = tape.written.range::<str, _>(range).filter(below).cloned().collect();
+        for store in &written {
+            tape.written.remove(store);
+        }
+        if !written.is_empty() {
             tape.pending.over.push(path.to_owned());
         }
     }

@@ -404,6 +404,7 @@ impl<G> Guard<'_, G> {
             Exception::New(slot) => Some(slot),
         };
         let before = self.actor.labels.now();
+        recorder.begin_call(path);
         let result = inner.execute(permit).await;
         settlement.come_to(&result);
         let told = (!recorder.is_run_again(path)).then(|| inner.told(&result));
