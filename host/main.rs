@@ -1,13 +1,14 @@
 //! The `ambit` program.
 
-use std::alloc::System;
 use std::process::ExitCode;
 
+use mimalloc::MiMalloc;
 use zeroizing_alloc::ZeroAlloc;
 
-/// What was freed is overwritten: values of secrets pass through buffers of libraries, which know nothing of them.
+/// What was freed is overwritten: values of secrets pass through buffers of libraries, which know nothing of them. What a task
+/// makes and the database's thread frees would make both wait for one another with the allocator of the C library.
 #[global_allocator]
-static ALLOCATOR: ZeroAlloc<System> = ZeroAlloc(System);
+static ALLOCATOR: ZeroAlloc<MiMalloc> = ZeroAlloc(MiMalloc);
 
 #[expect(clippy::disallowed_methods, reason = "the program's arguments begin here")]
 fn main() -> ExitCode {

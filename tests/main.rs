@@ -21,6 +21,7 @@ mod wire;
 mod approvals;
 mod architecture;
 mod audit;
+mod bench;
 mod browse;
 mod command_line;
 mod compiled;

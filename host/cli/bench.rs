@@ -69,7 +69,7 @@ pub(super) fn bench(context: &Context, verb: &Verb) -> Result<ExitCode, Failure>
     let home = crate::config::Home::open(context.home.as_deref()).map_err(crate::front::FrontError::from)?;
     let folder = Folder(home.path().join(format!("bench-{}", ulid::Ulid::generate())));
     let progress = progress();
-    let results = suite::run(&folder.0, subject, arguments, &progress);
+    let results = suite::run(&folder.0, &subject, arguments, &progress);
     progress.finish_and_clear();
     let results = results?;
     if let Some(file) = &arguments.plot {

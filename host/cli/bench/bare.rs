@@ -58,6 +58,7 @@ impl Bare {
         let mut config = Config::new();
         config.concurrency_support(false).cranelift_nan_canonicalization(true).relaxed_simd_deterministic(true);
         let engine = Engine::new(&config).map_err(|error| error.to_string())?;
+        #[expect(clippy::disallowed_methods, reason = "it is ambit's own component")]
         let component = Component::from_binary(&engine, wasm).map_err(|error| error.to_string())?;
         Ok(Self { metered: false, ..Self::of(&component, wasm, function, input)? })
     }
@@ -122,6 +123,7 @@ impl Bare {
         let mut linker = Linker::new(component.engine());
         #[expect(clippy::disallowed_methods, reason = "what is compared with is wasmtime as others use it")]
         wasmtime_wasi::p2::add_to_linker_async(&mut linker).map_err(told)?;
+        #[expect(clippy::disallowed_methods, reason = "bare wasmtime has no call that waits, and gets one")]
         linker.allow_shadowing(true);
         let held = Arc::clone(&waiting);
         let mut clock = linker.instance("wasi:clocks/monotonic-clock@0.2.12").map_err(told)?;

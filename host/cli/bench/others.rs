@@ -1,5 +1,6 @@
 //! The same little work by other means: a native program, that in a sandbox, interpreters, the command lines of wasmtime and
 //! of ambit. Each is started, gives its answer, and ends.
+#![expect(clippy::disallowed_types, reason = "a benchmark compares with other processes")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -28,7 +29,6 @@ const NODE: &str = "const t = process.argv[1]; \
 const TEXT: &str = "the quick brown fox";
 
 /// A program with its arguments.
-#[expect(clippy::disallowed_types, reason = "a benchmark compares with other processes")]
 fn started(program: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null()).stderr(Stdio::null());

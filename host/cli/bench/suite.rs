@@ -43,7 +43,7 @@ struct Sides {
 
 pub(super) fn run(
     folder: &Path,
-    subject: Subject,
+    subject: &Subject,
     arguments: &Arguments,
     progress: &ProgressBar,
 ) -> Result<Results, Failure> {
@@ -52,7 +52,7 @@ pub(super) fn run(
     let is_asked_for = |name: &str| only.is_empty() || only.iter().any(|asked| asked == name);
     progress.set_message("compiling");
     let is_ours = subject.is_ours;
-    let house = Arc::new(House::open(&folder.join("house"), &subject, tasks + tasks / 4 + 64)?);
+    let house = Arc::new(House::open(&folder.join("house"), subject, tasks + tasks / 4 + 64)?);
     let failed = |error: crate::engine::EngineError| Failure::Host(miette::miette!("{error}"));
     let engine = &house.host.loader().engine;
     let component = engine.component(&subject.wasm, &Digest::of(&subject.wasm)).map_err(failed)?;
@@ -67,11 +67,12 @@ pub(super) fn run(
     })?;
     let sides = Sides { house, bare, yardstick, wasm };
     progress.set_message("memory of tasks that wait");
-    let waiting = match is_asked_for(MEMORY) {
-        true => waiting_memory(folder, &sides, WAITING.min(tasks)),
-        false => Err(NOT_ASKED.to_owned()),
+    let waiting = if is_asked_for(MEMORY) {
+        waiting_memory(folder, &sides, WAITING.min(tasks))
+    } else {
+        Err(NOT_ASKED.to_owned())
     };
-    let mut measures = inner(&sides, &subject);
+    let mut measures = inner(&sides, subject);
     if is_ours {
         measures.extend(computing(&sides));
         measures.extend(others::measures(folder));
@@ -102,7 +103,7 @@ pub(super) fn run(
     });
     let waiting = waiting.ok();
     let ratios = Ratios::of(&series, waiting);
-    Ok(Results::new(&subject, rounds, allocation, ratios, waiting, series, unmeasured))
+    Ok(Results::new(subject, rounds, allocation, ratios, waiting, series, unmeasured))
 }
 
 fn measure<'a>(name: &'static str, what: &str, take: impl FnMut() -> Taken + 'a) -> Measure<'a> {
@@ -112,7 +113,7 @@ fn measure<'a>(name: &'static str, what: &str, take: impl FnMut() -> Taken + 'a)
 /// What happens within the process.
 fn inner<'a>(sides: &'a Sides, subject: &'a Subject) -> Vec<Measure<'a>> {
     let Sides { house, bare, .. } = sides;
-    let bare = move |of: &dyn Fn(&Bare) -> Taken| bare.as_ref().map_err(Clone::clone).and_then(|bare| of(bare));
+    let bare = move |of: &dyn Fn(&Bare) -> Taken| bare.as_ref().map_err(Clone::clone).and_then(of);
     let call = |times: u32| {
         json!({ "call": format!("subject.{}", subject.function), "times": times,
                 "arguments": serde_json::from_str::<serde_json::Value>(&subject.input).unwrap_or_default() })
@@ -136,18 +137,18 @@ fn inner<'a>(sides: &'a Sides, subject: &'a Subject) -> Vec<Measure<'a>> {
         }),
     ];
     if subject.is_ours {
-        measures.push(measure("native_function", "the same as a native function", native));
+        measures.push(measure("native_function", "the same as a native function", || Ok(native())));
         measures.push(measure("host_call", "a call of the host by a guest", || asked(house)));
     }
     measures
 }
 
-fn native() -> Taken {
+fn native() -> Sample {
     let begun = Instant::now();
     for _ in 0..TASKS {
         std::hint::black_box(work::work(std::hint::black_box("the quick brown fox")));
     }
-    Ok(Sample { operations: TASKS, took: begun.elapsed() })
+    Sample { operations: TASKS, took: begun.elapsed() }
 }
 
 /// A guest asks for the time; what the task costs without that is taken off.

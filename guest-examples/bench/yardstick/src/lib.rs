@@ -37,6 +37,6 @@ impl Guest for Yardstick {
     }
 
     fn ask(times: u32) -> u64 {
-        (0..times).map(|_| monotonic_clock::now()).last().unwrap_or_default()
+        (0..times).fold(0, |_, _| monotonic_clock::now())
     }
 }
