@@ -13,7 +13,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use wasmtime::component::{Instance, Val};
-use wasmtime::{Store, Trap};
+use wasmtime::{PoolConcurrencyLimitError, Store, Trap};
 use wasmtime_wasi::I32Exit;
 
 use crate::budget::{Exhausted, Limit};
@@ -173,11 +173,17 @@ impl Session {
         let lent = running.fuel.take();
         running.store.set_fuel(lent).map_err(broken)?;
         running.store.fuel_async_yield_interval(Some(YIELD_INTERVAL)).map_err(broken)?;
-        let instance = unit.pre.instantiate_async(&mut running.store).await.map_err(|error| match broken(error) {
-            Broken::Trapped { detail, .. } => {
-                Broken::Trapped { kind: "it could not be instantiated".to_owned(), detail }
+        let instance = unit.pre.instantiate_async(&mut running.store).await.map_err(|error| {
+            if error.is::<PoolConcurrencyLimitError>() {
+                let why = "this process has as many stores as it has room for: fewer tasks at once, or fewer calls within calls";
+                return Broken::Unavailable(why.to_owned());
             }
-            broken => broken,
+            match broken(error) {
+                Broken::Trapped { detail, .. } => {
+                    Broken::Trapped { kind: "it could not be instantiated".to_owned(), detail }
+                }
+                broken => broken,
+            }
         })?;
         Ok((running, instance))
     }

@@ -168,6 +168,11 @@ impl Crew {
         Ok(coming)
     }
 
+    /// Waits for nothing that was handed in: it goes no further once this process has ended.
+    pub fn abandon(mut self) {
+        self.workers.clear();
+    }
+
     /// Tasks that live now.
     pub fn live(&self) -> usize {
         self.shared.queue().live

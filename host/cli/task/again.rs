@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 use super::super::ask::Questions;
 use super::super::recipe::Recipe;
@@ -14,13 +14,15 @@ use super::super::run::{Approvals, carry_out, stopped};
 use super::super::{Context, Failure, Format, Mistake, answered, code_of, output, runtime};
 use crate::approval::Mode;
 use crate::config::Instant;
+use crate::front::crew::{Capacity, Crew};
 use crate::front::{AgainError, Host, Report, Told, Unknown};
 
 /// How often is looked whether anything has changed, and how often for deadlines that have passed.
 const LOOK: Duration = Duration::from_millis(250);
 const DEADLINES: Duration = Duration::from_secs(5);
-/// Tasks that run at once.
-const MOST_AT_ONCE: usize = 8;
+/// Tasks that run at once, and stores that they may have together: a task's own, and those of its calls.
+const MOST_AT_ONCE: usize = 64;
+const STORES: u32 = 1024;
 
 #[derive(clap::Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own on the command line")]
@@ -66,8 +68,8 @@ impl From<AgainError> for Failure {
 }
 
 pub(super) fn resume(context: &Context, arguments: &Resume) -> Result<ExitCode, Failure> {
+    let Some(task) = &arguments.task else { return resume_all(context, arguments) };
     let (host, unknown) = (context.host()?, arguments.unknown());
-    let Some(task) = &arguments.task else { return resume_all(context, host, arguments) };
     let approvals = Approvals::on_this_terminal(arguments.approvals, Approvals::Suspend)?;
     let broken = host.broken(task, unknown)?;
     let job = Recipe::kept(broken.recipe().clone())?.job(&host, approvals.mode(), None)?;
@@ -76,13 +78,14 @@ pub(super) fn resume(context: &Context, arguments: &Resume) -> Result<ExitCode, 
 }
 
 /// Goes on with all that can, a few at once, and again with what can by then if the operator wants to watch.
-fn resume_all(context: &Context, host: Host, arguments: &Resume) -> Result<ExitCode, Failure> {
+fn resume_all(context: &Context, arguments: &Resume) -> Result<ExitCode, Failure> {
     let approvals = arguments.approvals.unwrap_or(Approvals::Suspend);
     if approvals == Approvals::Ask {
         return Err(Mistake::failure("several tasks cannot ask at one terminal", "leave `--approvals` out"));
     }
     let (unknown, watch, format) = (arguments.unknown(), arguments.watch, context.format);
-    let host = Arc::new(host);
+    let host = Arc::new(Host::with_room(context.home.as_deref(), &super::super::this_program()?, STORES)?);
+    let crew = Crew::new(Arc::clone(&host), Capacity::of_machine(MOST_AT_ONCE, MOST_AT_ONCE))?;
     let runtime = runtime()?;
     let worst = runtime.block_on(async {
         let (mut running, mut taken, mut worst) = (JoinSet::new(), BTreeSet::new(), 0);
@@ -98,7 +101,8 @@ fn resume_all(context: &Context, host: Host, arguments: &Resume) -> Result<ExitC
                         break;
                     }
                     if taken.insert(task.clone()) {
-                        running.spawn(one(Arc::clone(&host), task, unknown, approvals, format));
+                        let coming = crew.hand_in(move |host| one(host, task, unknown, approvals, format));
+                        running.spawn(coming.map_err(|full| Failure::Host(miette::miette!("{full}")))?);
                     }
                 }
             }
@@ -107,16 +111,15 @@ fn resume_all(context: &Context, host: Host, arguments: &Resume) -> Result<ExitC
             }
             tokio::select! {
                 () = &mut stopped => break,
-                Some(ended) = running.join_next() => match ended {
+                Some(ended) = running.join_next() => match broken_down(ended)? {
                     // Another process has it.
-                    Ok((_, Ok(None))) => {}
-                    Ok((task, Ok(Some(report)))) => {
+                    (_, Ok(None)) => {}
+                    (task, Ok(Some(report))) => {
                         worst = worst.max(shown(&report, format)?);
                         // It may have been put away again.
                         taken.remove(&task);
                     }
-                    Ok((task, Err(failure))) => worst = worst.max(complain(&task, failure)?),
-                    Err(error) => return Err(Failure::Host(miette::miette!("{error}"))),
+                    (task, Err(failure)) => worst = worst.max(complain(&task, failure)?),
                 },
                 () = tokio::time::sleep(LOOK), if watch => {}
             }
@@ -124,7 +127,17 @@ fn resume_all(context: &Context, host: Host, arguments: &Resume) -> Result<ExitC
         Ok::<_, Failure>(worst)
     });
     runtime.shutdown_background();
+    // What the operator stopped goes on another time.
+    if crew.live() + crew.queued() > 0 {
+        crew.abandon();
+    }
     Ok(ExitCode::from(worst?))
+}
+
+/// What a task came to, unless its worker broke down over it.
+fn broken_down<T>(ended: Result<Result<T, impl std::error::Error>, JoinError>) -> Result<T, Failure> {
+    let ended = ended.map_err(|error| Failure::Host(miette::miette!("{error}")))?;
+    ended.map_err(|_| Failure::Host(miette::miette!("a worker broke down over a task; what it had done is recorded")))
 }
 
 async fn one(
