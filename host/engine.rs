@@ -6,7 +6,7 @@
 //!
 //! Compiling is where a hostile component costs the most and where nothing is metered, so it happens in a child process
 //! with limits on its memory and time (`ambit compile-component`, hidden). What it gives is native code; it is loaded only
-//! from the home's own folder, if it is what was written there ([`cache`]).
+//! from the home's own folder, if it is what was written there (`cache`).
 
 mod cache;
 mod compiler;

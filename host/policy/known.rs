@@ -1,5 +1,5 @@
 //! Decisions that come out the same each time, kept so that they are made once: those of rules that look at nothing that
-//! passes ([`Slice::steady`](super::slices::Slice::steady)), on everything else that a decision depends on.
+//! passes (`Slice::steady`), on everything else that a decision depends on.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
