@@ -316,7 +316,10 @@ impl Policy {
     fn ask_rules(&self, question: &Question<'_>, approvals: &BTreeSet<String>) -> Decision {
         // Cedar refuses to recurse when it finds little stack left, and it measures that of the thread: on the stacks of
         // wasmtime's fibers, from which guests ask, it always finds none. So it is given one of its own.
-        stacker::grow(STACK, || self.answer(question, approvals).unwrap_or_else(Decision::error))
+        // Where the machine has no memory for that, `stacker` panics: then nothing is decided, and nothing happens.
+        let decide = || stacker::grow(STACK, || self.answer(question, approvals).unwrap_or_else(Decision::error));
+        let decided = std::panic::catch_unwind(std::panic::AssertUnwindSafe(decide));
+        decided.unwrap_or_else(|_| Decision::error("the rules could not be asked: see what was printed"))
     }
 
     fn answer(

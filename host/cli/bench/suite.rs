@@ -52,7 +52,7 @@ pub(super) fn run(
     let is_asked_for = |name: &str| only.is_empty() || only.iter().any(|asked| asked == name);
     progress.set_message("compiling");
     let is_ours = subject.is_ours;
-    let house = Arc::new(House::open(&folder.join("house"), subject, tasks + tasks / 4 + 64)?);
+    let house = Arc::new(House::open(&folder.join("house"), subject, tasks + 64)?);
     let failed = |error: crate::engine::EngineError| Failure::Host(miette::miette!("{error}"));
     let engine = &house.host.loader().engine;
     let component = engine.component(&subject.wasm, &Digest::of(&subject.wasm)).map_err(failed)?;
