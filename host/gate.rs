@@ -28,20 +28,20 @@
 mod actor;
 mod ask;
 mod effect;
+mod intent;
 mod judging;
 mod lent;
 mod point;
 mod recall;
 mod refusal;
+mod rules;
 mod settlement;
 
-use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub use self::actor::Actor;
 pub use self::ask::Approval;
-use self::ask::Approved;
 pub use self::effect::{Durability, Effect};
 use self::judging::Judging;
 pub use self::lent::Exempt;
@@ -52,15 +52,15 @@ use self::settlement::Settlement;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 
-use crate::approval::{ClaimError, Desk, Mode};
+use crate::approval::{Desk, Mode};
 use crate::audit::{self, AuditError, Entry, Kind, Ledger, Lost, Ticket};
-use crate::budget::{Budget, Exhausted};
+use crate::budget::Budget;
 use crate::label::Labels;
 use crate::leak::Leaks;
-use crate::policy::in_force::{Changed, InForce};
+use crate::policy::Resource;
+use crate::policy::in_force::InForce;
 use crate::policy::judged::{Ground, Judgements};
 use crate::policy::point::Point;
-use crate::policy::{Arguments, Attribute, Decision, Question, Resource, Standing};
 use crate::recorder::{Found, Recorder, Slot};
 use crate::task::Clock;
 
@@ -465,176 +465,6 @@ impl<'a, G> Guard<'a, G> {
         gate.observer.effect(effect.action(), &effect.resource());
         let pen = slot.map(|slot| Pen::of(self, slot.clone()));
         Ok((Permit { effect, intent: settlement.intent.clone(), notes, approval, pen }, settlement))
-    }
-
-    /// What the rules say, and people, where the rules ask for them. An approval has to be claimed yet.
-    async fn permitted<E: Effect<Grant = G>>(
-        &self,
-        effect: &E,
-        entry: &mut Entry,
-        judging: &mut Judging<'_>,
-    ) -> Result<Option<Approved>, Denied> {
-        let (resource, context) = (effect.resource(), effect.context());
-        let standing = self.standing();
-        let question = self.asked(effect, &standing, &resource, &context);
-        let policy = match self.gate.rules.policy() {
-            Ok(policy) => policy,
-            Err(error) => {
-                entry.detail = detail("error", &error);
-                return Err(self.gate.refuse(Code::Denied, entry.clone()).await.into());
-            }
-        };
-        let decision = policy.judge(&question);
-        judging.asked(&standing, &decision);
-        let ask = match decision {
-            Decision::Allow { rules } => {
-                entry.rules = rules;
-                None
-            }
-            Decision::NeedsApproval { rules, ask } => {
-                entry.rules = rules;
-                Some(ask)
-            }
-            Decision::Deny { rules, error } => {
-                entry.detail = match error {
-                    Some(error) => detail("error", &error),
-                    None if rules.is_empty() => detail("why", "no rule permits it"),
-                    None => detail("why", "a rule forbids it"),
-                };
-                entry.rules = rules;
-                return Err(self.gate.refuse(Code::Denied, entry.clone()).await.into());
-            }
-        };
-        judging.at(Ground::Point);
-        // Nobody is bothered about what it does not allow.
-        if let Some(objection) = self.objection(effect, &question, &BTreeSet::new(), entry.effect).await {
-            entry.detail = objection.detail();
-            return Err(self.gate.refuse(objection.code, entry.clone()).await.into());
-        }
-        judging.at(Ground::People);
-        match ask {
-            None => Ok(None),
-            Some(ask) => self.approved(effect, entry, &question, ask).await.map(Some),
-        }
-    }
-
-    /// Whether the rules would let an effect be now that they let be before, with what people approved then: for what an
-    /// effect has opened. The rules are read again, if they were changed; the grants are those that the task began with.
-    /// Nothing is recorded.
-    pub fn still<E: Effect<Grant = G>>(&self, effect: &E, approval: Option<&Approval>) -> bool {
-        if matches!(self.gate.rules.still(), Err(Changed::Grants | Changed::Unreadable(_))) {
-            return false;
-        }
-        let (resource, context, standing) = (effect.resource(), effect.context(), self.standing());
-        let question = self.asked(effect, &standing, &resource, &context);
-        let none = BTreeSet::new();
-        let groups = approval.map_or(&none, |approval| &approval.groups);
-        let covered = self.grant.is_some_and(|grant| effect.covered(grant));
-        let policy = self.gate.rules.policy();
-        covered && policy.is_ok_and(|policy| matches!(policy.decide(&question, groups), Decision::Allow { .. }))
-    }
-
-    /// An effect, as rules are asked about it.
-    fn asked<'q, E: Effect<Grant = G>>(
-        &'q self,
-        effect: &'q E,
-        standing: &'q Standing,
-        resource: &'q Resource,
-        context: &'q [(&'static str, Attribute)],
-    ) -> Question<'q> {
-        let (principal, arguments) = (&self.actor.principal, effect.arguments().map(Arguments::Values));
-        Question { principal, standing, action: effect.action(), resource, context, arguments }
-    }
-
-    /// How the task stands now.
-    fn standing(&self) -> Standing {
-        Standing { labels: self.actor.labels.now(), usage: self.gate.budget.usage(), now: crate::config::wall_clock() }
-    }
-
-    /// Records the intent, with what has to be true in the same transaction. From when it is on its way, the settlement owes
-    /// it an outcome, also while the disk is waited for.
-    async fn record<E: Effect<Grant = G>>(
-        &self,
-        effect: &E,
-        approved: Option<Approved>,
-        [entry, outcome]: [Entry; 2],
-        slot: Option<&Slot>,
-        settlement: &mut Settlement<'_>,
-    ) -> Result<Option<Approval>, Denied> {
-        let gate = self.gate;
-        let unavailable = |AuditError(_)| {
-            gate.budget.refused();
-            Denied::Refused(Refusal { code: Code::Unavailable, record: 0 })
-        };
-        if approved.is_some() || E::DURABILITY != Durability::Inside {
-            // Whoever goes on after this must not come to it again.
-            settlement.began = E::DURABILITY != Durability::Shared;
-            effect.lasts().into_iter().for_each(|what| gate.recorder.lasts(what));
-            slot.filter(|_| settlement.began).into_iter().for_each(|slot| gate.recorder.begin(slot));
-            gate.recorder.flush();
-        }
-        gate.make_up().await.map_err(unavailable)?;
-        if let Some(approved) = approved {
-            // What a person approved waits for the disk, whatever it is: the approval is used up by it.
-            return match gate.desk.claim(approved.claim.clone(), gate.covered(entry.clone())).await {
-                Ok(answered) => {
-                    settlement.outcome = Some(outcome);
-                    Ok(Some(approved.since(answered)))
-                }
-                Err(ClaimError::Unavailable(error)) => Err(unavailable(error)),
-                Err(error) => {
-                    let entry = Entry { detail: detail("approval", &error.to_string()), ..entry };
-                    Err(gate.refuse(Code::NeedsApproval, entry).await.into())
-                }
-            };
-        }
-        if E::DURABILITY == Durability::Shared {
-            // The effect's own transaction has to hold it.
-            settlement.intent = Some(Intent(Arc::new(Mutex::new(Some(gate.covered(entry))))));
-            settlement.outcome = Some(outcome);
-            return Ok(None);
-        }
-        if E::DURABILITY == Durability::Inside {
-            gate.ledger.note(gate.covered(entry), &gate.lost);
-            settlement.outcome = Some(outcome);
-            return Ok(None);
-        }
-        let ticket = gate.ledger.append(gate.covered(entry)).map_err(unavailable)?;
-        settlement.outcome = Some(outcome);
-        if let Err(error) = ticket.await {
-            settlement.outcome = None;
-            return Err(unavailable(error));
-        }
-        Ok(None)
-    }
-
-    /// The record of an effect, before it is decided.
-    fn question<E: Effect<Grant = G>>(&self, effect: &E, number: u64) -> Entry {
-        let mut entry = self.gate.entry(Kind::Intent, self.actor, effect.action());
-        entry.effect = number;
-        entry.import = self.import;
-        let resource = effect.resource();
-        if self.grant.is_some_and(|grant| effect.covered(grant)) {
-            entry.resource = resource.to_string();
-        } else {
-            // A name that no grant lists is the guest's own text, and stands in the field for such text alone.
-            entry.resource = resource.kind.to_owned();
-            entry.text = self.gate.told(self.actor, &resource.name);
-        }
-        if let Some(told) = effect.told() {
-            entry.text = self.gate.told(self.actor, &told);
-        }
-        entry
-    }
-
-    async fn exhausted(&self, exhausted: Exhausted, mut entry: Entry) -> Denied {
-        (entry.kind, entry.at) = (Kind::Refusal, now());
-        entry.code = "exhausted".to_owned();
-        entry.detail = detail("limit", &exhausted.to_string());
-        self.gate.budget.refused();
-        // The task ends in any case, and says why; what the log cannot take shows when its end is recorded.
-        let _ = self.gate.append(entry).await;
-        Denied::Exhausted(exhausted)
     }
 }
 

@@ -15,14 +15,21 @@
 //! may as well begin at an earlier point. When a call of a tool is over, its answer stands for all that was asked within
 //! it, and that is dropped. So a tool that only reads costs the journal one answer.
 
+mod question;
+mod tape;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use sha2::{Digest as _, Sha256};
 use tokio::sync::Notify;
+
+pub use self::question::{
+    Batch, Divergence, Exception, Found, Keeper, Mode, Nowhere, Place, Question, Row, Slot, Unrecalled,
+};
+use self::tape::Tape;
 
 /// The border of one store.
 #[derive(Debug, Default)]
@@ -38,221 +45,12 @@ impl Border {
     }
 }
 
-/// Where in a task a question was asked.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
-    /// The calls that lead to the store: empty for the agent, `2/1` for the first call of the second.
-    pub path: Arc<str>,
-    /// The crossing of that store's border, from 1; 0 for what the host itself began.
-    pub import: u64,
-    /// The question of that crossing, from 0.
-    pub part: u32,
-}
-
-impl Place {
-    /// The store's path and the crossing of its border: that at which a strand begins, for what was asked of one.
-    pub fn crossing(&self) -> (&str, u64) {
-        match self.path.split_once('!') {
-            Some((path, begins)) => {
-                (path, begins.split('.').next().and_then(|import| import.parse().ok()).unwrap_or(0))
-            }
-            None => (&self.path, self.import),
-        }
-    }
-}
-
-/// What was asked: a word for it, and a digest of everything that it depends on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Question {
-    /// `state.read`, `poll`.
-    pub what: &'static str,
-    /// Of its arguments.
-    pub digest: [u8; 16],
-}
-
-impl Question {
-    /// A question with these arguments, in canonical bytes.
-    pub fn new(what: &'static str, arguments: &[u8]) -> Self {
-        let digest: [u8; 32] = Sha256::new_with_prefix(b"ambit.question.v1").chain_update(arguments).finalize().into();
-        let mut half = [0; 16];
-        half.copy_from_slice(&digest[..16]);
-        Self { what, digest: half }
-    }
-}
-
-/// A question with its answer, as they are kept.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Row {
-    /// Where it was asked.
-    pub place: Place,
-    /// [`Question::what`].
-    pub what: String,
-    /// [`Question::digest`].
-    pub digest: [u8; 16],
-    /// The answer, in the encoding of `postcard` 1. None where the effect was about to happen, and nothing is known of it
-    /// since.
-    pub answer: Option<Vec<u8>>,
-    /// Whether the answer is a secret: it is kept sealed.
-    pub secret: bool,
-}
-
-/// What is written at once, or not at all.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Batch {
-    /// Questions with their answers, in place of what was kept at the same places.
-    pub rows: Vec<Row>,
-    /// Calls that are over: their answers, among the rows, stand for everything that was asked below these paths.
-    pub over: Vec<String>,
-    /// Why the task cannot be told again from here on, if it cannot.
-    pub closed: Option<&'static str>,
-    /// What it changes for good, so that it must not be run again up to here.
-    pub lasting: Option<&'static str>,
-}
-
-/// Where rows are kept. They are in order with everything else that the task has written.
-pub trait Keeper: Send + Sync {
-    /// Keeps them. If it cannot, nothing that comes later may leave the host.
-    fn keep(&self, batch: Batch);
-}
-
-/// Keeps nothing.
-#[derive(Clone, Copy, Debug)]
-pub struct Nowhere;
-
-impl Keeper for Nowhere {
-    fn keep(&self, _batch: Batch) {}
-}
-
-/// A task asked something else than was recorded: it is not the same component, or not the same host.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("at import {import} of {store}, {}", self.how())]
-pub struct Divergence {
-    /// The store, in words.
-    pub store: String,
-    /// The crossing.
-    pub import: u64,
-    /// What was recorded there, if anything.
-    pub recorded: Option<String>,
-    /// What is asked now, if anything.
-    pub asked: Option<&'static str>,
-}
-
-impl Divergence {
-    fn how(&self) -> String {
-        match (&self.recorded, self.asked) {
-            (Some(recorded), Some(asked)) if recorded == asked => {
-                format!("`{asked}` was recorded with other arguments")
-            }
-            (Some(recorded), Some(asked)) => format!("`{recorded}` was recorded, and `{asked}` is asked"),
-            (None, Some(asked)) => format!("nothing was recorded, and `{asked}` is asked"),
-            (Some(recorded), None) => format!("`{recorded}` was recorded, and nothing is asked"),
-            (None, None) => "the recorded answer cannot be read".to_owned(),
-        }
-    }
-}
-
-/// Why there is no answer to go on with.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Unrecalled {
-    /// It is another question than the recorded one.
-    #[error("it diverges from what was recorded: {0}")]
-    Diverged(#[from] Divergence),
-    /// A replay came to the end of what was recorded.
-    #[error("what was recorded ends here")]
-    Ended,
-    /// The answer was a secret, and its time is over.
-    #[error("the answer of `{0}` was lent for a time that is over")]
-    Over(&'static str),
-    /// The task waits for a person, and is put away meanwhile.
-    #[error("it waits for the approval {0}")]
-    Suspended(String),
-}
-
-/// What becomes of answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// They are recorded.
-    Record,
-    /// Recorded ones are given; after those, the task goes on.
-    Resume,
-    /// Recorded ones are given, and there are no others.
-    Replay,
-}
-
-/// What a question comes to.
-#[derive(Debug)]
-pub enum Found<A> {
-    /// It was answered before.
-    Recalled(A),
-    /// It is asked for the first time: the answer goes there.
-    New(Slot),
-}
-
-/// Where an answer goes.
-#[derive(Clone, Debug)]
-#[must_use = "an answer that is not kept cannot be given again"]
-pub struct Slot {
-    place: Place,
-    question: Question,
-    /// Whether the effect happened before is not known, and the operator does not want it to be repeated.
-    pub unknown: bool,
-    secret: bool,
-}
-
-impl Slot {
-    fn new(place: Place, question: Question) -> Self {
-        Self { place, question, unknown: false, secret: false }
-    }
-
-    /// The same, for an answer that is a secret.
-    pub fn sealed(self) -> Self {
-        Self { secret: true, ..self }
-    }
-}
-
-/// What a question comes to whose answer is mostly the same.
-#[derive(Debug)]
-pub enum Exception<A> {
-    /// It was answered otherwise.
-    Recalled(A),
-    /// It had the usual answer.
-    Usual,
-    /// It is asked for the first time.
-    New(Slot),
-}
-
 /// Records what a task is answered, or gives it again.
 pub struct Recorder {
     mode: Mode,
     keeper: Arc<dyn Keeper>,
     tape: Mutex<Tape>,
     over: Notify,
-}
-
-struct Tape {
-    /// What was recorded, and was not asked again yet.
-    recalled: BTreeMap<Place, Row>,
-    /// What was recorded since, and is held back.
-    pending: Batch,
-    /// Calls that are under way, and how many rows were held back when they began.
-    under_way: Vec<(String, usize)>,
-    /// Paths of which something was kept.
-    written: BTreeSet<Arc<str>>,
-    /// The last crossing of each store that asked something, and how often it did.
-    parts: BTreeMap<Arc<str>, (u64, u32)>,
-    /// Bytes that may be recorded yet.
-    room: u64,
-    /// Why nothing is recorded any more, if so.
-    closed: Option<&'static str>,
-    /// Why the task is at its end, as far as it is told: what is answered now is not recorded.
-    ended: Option<Unrecalled>,
-    /// Something was changed for good.
-    lasts: bool,
-    /// Calls that changed the task's own folder: they are made again, and so are those that lead to them.
-    again: BTreeSet<String>,
-    /// Crossings whose effects go on while the guest does, and those that wait for a person.
-    busy: BTreeSet<Crossing>,
-    waiting: BTreeSet<Crossing>,
 }
 
 /// A crossing of a store.
@@ -606,85 +404,4 @@ impl Strand {
 fn diverged(place: &Place, recorded: Option<String>, asked: Option<&'static str>) -> Divergence {
     let store = if place.path.is_empty() { "the task".to_owned() } else { format!("call {}", place.path) };
     Divergence { store, import: place.import, recorded, asked }
-}
-
-impl Tape {
-    /// The place of the next question of a crossing.
-    fn peek(&mut self, path: &Arc<str>, import: u64) -> Place {
-        let part = self.parts.get(path).filter(|(last, _)| *last == import).map_or(0, |(_, part)| *part);
-        Place { path: Arc::clone(path), import, part }
-    }
-
-    fn next(&mut self, path: &Arc<str>, import: u64) -> Place {
-        let place = self.peek(path, import);
-        self.parts.insert(Arc::clone(path), (import, place.part + 1));
-        place
-    }
-
-    /// What was recorded of the same store at a later crossing: it should have been asked in between.
-    fn beyond(&self, place: &Place) -> Option<&Row> {
-        let after = (std::ops::Bound::Excluded(place), std::ops::Bound::Unbounded);
-        self.recalled.range(after).next().filter(|(later, _)| later.path == place.path).map(|(_, row)| row)
-    }
-
-    /// Whether the task can go on from here another time, and all that is under way waits for people.
-    fn is_quiet(&self) -> bool {
-        self.closed.is_none() && !self.lasts && self.busy.is_subset(&self.waiting)
-    }
-
-    /// What a question comes to.
-    fn find<A: DeserializeOwned>(
-        &mut self,
-        path: &Arc<str>,
-        import: u64,
-        question: Question,
-        mode: Mode,
-    ) -> Result<Found<A>, Unrecalled> {
-        if let Some(why) = &self.ended {
-            return Err(why.clone());
-        }
-        let place = self.next(path, import);
-        let Some(row) = self.recalled.remove(&place) else {
-            if let Some(other) = self.beyond(&place) {
-                let divergence = diverged(&place, None, Some(question.what));
-                return Err(Divergence { recorded: Some(other.what.clone()), ..divergence }.into());
-            }
-            return match mode {
-                Mode::Replay => Err(Unrecalled::Ended),
-                Mode::Record | Mode::Resume => Ok(Found::New(Slot::new(place, question))),
-            };
-        };
-        if row.what != question.what || row.digest != question.digest {
-            return Err(diverged(&place, Some(row.what), Some(question.what)).into());
-        }
-        match row.answer.as_deref().map(postcard::from_bytes) {
-            Some(Ok(answer)) => Ok(Found::Recalled(answer)),
-            Some(Err(_)) => Err(diverged(&place, None, None).into()),
-            None if mode == Mode::Replay => Err(Unrecalled::Ended),
-            None => Ok(Found::New(Slot { unknown: true, ..Slot::new(place, question) })),
-        }
-    }
-
-    /// Holds a row back, in place of one of the same place.
-    fn hold(&mut self, row: Row) {
-        match self.pending.rows.last_mut().filter(|last| last.place == row.place) {
-            Some(last) => *last = row,
-            None => self.pending.rows.push(row),
-        }
-    }
-
-    fn has_room_for(&mut self, row: &Row) -> bool {
-        if self.closed.is_none() && size(row) > self.room {
-            self.close("it was answered more than `journal` allows");
-        }
-        self.closed.is_none()
-    }
-
-    /// Nothing is recorded any more.
-    fn close(&mut self, why: &'static str) {
-        if self.closed.is_none() {
-            self.closed = Some(why);
-            self.pending.closed = Some(why);
-        }
-    }
 }
