@@ -111,28 +111,13 @@ fn write(dir: &Dir, name: &str, bytes: &[u8], mode: u32) -> std::io::Result<()> 
     dir.rename(&part, dir, name)
 }
 
-/// The key of the home, made when it is not there.
+/// The key of the home, made when it is not there. Of two processes that make one, the second wins; what the first has
+/// written by then is compiled anew.
 fn key(home: &Dir) -> std::io::Result<[u8; 32]> {
+    if !home.exists(KEY) {
+        write(home, KEY, &crate::config::entropy().map_err(std::io::Error::other)?, 0o600)?;
+    }
     let mut key = [0; 32];
-    match home.open(KEY) {
-        Ok(mut file) => {
-            file.read_exact(&mut key)?;
-            return Ok(key);
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-        Err(error) => return Err(error),
-    }
-    let fresh = crate::config::entropy().map_err(std::io::Error::other)?;
-    let part = format!("{KEY}.{}", ulid::Ulid::generate());
-    let mut options = OpenOptions::new();
-    let mut file = home.open_with(&part, options.write(true).create_new(true).mode(0o600))?;
-    file.write_all(&fresh)?;
-    file.sync_all()?;
-    // Whoever is first wins: two processes have one key.
-    let linked = home.hard_link(&part, home, KEY);
-    home.remove_file(&part)?;
-    match linked {
-        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(error),
-        _ => home.open(KEY)?.read_exact(&mut key).map(|()| key),
-    }
+    home.open(KEY)?.read_exact(&mut key)?;
+    Ok(key)
 }
