@@ -24,7 +24,8 @@ fn scene() -> Scene {
 #[test]
 fn ratios_are_of_what_was_asked_for_and_the_rest_is_null() {
     let scene = scene();
-    let only = "task,wasmtime_task,tool_call,task_among_100,task_among_many,waiting_task_extra_bytes";
+    let only = "task,wasmtime_task,tool_call,host_call,load,task_among_100,task_among_many,waiting_task_extra_bytes,\
+        sha256_fuel,sha256_no_fuel,json_fuel,json_no_fuel,sieve_fuel,sieve_no_fuel";
     let answer = scene.ambit(&[
         "--format",
         "json",
@@ -43,10 +44,21 @@ fn ratios_are_of_what_was_asked_for_and_the_rest_is_null() {
     let results = answer.json();
     let measured: Vec<&str> =
         results["measured"].as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap()).collect();
-    assert_eq!(measured, ["wasmtime_task", "task", "tool_call", "task_among_100", "task_among_many"]);
+    let mut asked_for: Vec<&str> = only.split(',').filter(|name| *name != "waiting_task_extra_bytes").collect();
+    let mut named = measured.clone();
+    asked_for.sort_unstable();
+    named.sort_unstable();
+    assert_eq!(named, asked_for, "{results}");
     for key in KEYS {
-        let was_asked_for =
-            ["task_over_wasmtime", "tool_call_over_wasmtime", "waiting_task_extra_bytes", "task_at_10000_over_100"];
+        let was_asked_for = [
+            "task_over_wasmtime",
+            "tool_call_over_wasmtime",
+            "waiting_task_extra_bytes",
+            "task_at_10000_over_100",
+            "fuel_sha256",
+            "fuel_json",
+            "fuel_sieve",
+        ];
         let ratio = results["ratios"].get(key).unwrap_or_else(|| panic!("{key} is missing: {results}"));
         assert_eq!(ratio.is_f64(), was_asked_for.contains(&key), "{key}: {results}");
     }

@@ -18,7 +18,6 @@ mod work;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -115,9 +114,4 @@ fn write(path: &Path, content: &[u8]) -> Result<(), Failure> {
 /// Cores of this machine.
 fn workers() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
-}
-
-#[expect(clippy::disallowed_methods, reason = "nothing else runs on this thread")]
-fn rest(time: Duration) {
-    std::thread::sleep(time);
 }

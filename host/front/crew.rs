@@ -1,6 +1,6 @@
 //! Many tasks at once, in one process: a worker for each core, with a runtime of its own, and a queue that they share.
 //!
-//! A task stays on the worker that took it, and is a future there: nothing is spawned for it, and one that waits holds its store
+//! A task stays on the worker that took it, and is a future there: it is never moved to another thread, and one that waits holds its store
 //! and no thread. Guests that compute yield by their fuel, so that others on their worker come to their turn; and a worker that is
 //! busy takes less from the queue, so that others take more. What comes when the queue is full is refused, at once and in
 //! words; nothing is dropped.

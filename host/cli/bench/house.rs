@@ -9,7 +9,7 @@ use super::super::recipe::{Recipe, What};
 use super::super::{Failure, this_program};
 use super::series::{Sample, Taken};
 use super::subject::{self, Subject};
-use super::waiting::Waiting;
+use super::waiting::{Slow, Waiting};
 use crate::approval::Mode;
 use crate::capability::stdio::Log;
 use crate::config::Instant;
@@ -122,15 +122,15 @@ impl House {
         })
     }
 
-    /// Runs the function so often, a hundred tasks at a time, with their names in the list and all of their records on the
-    /// disk.
-    pub(super) fn recorded(self: &Arc<Self>, times: u32) -> Taken {
+    /// Runs a job so often, all at once on one worker, with their names in the list, their journals and all of their records
+    /// on the disk.
+    pub(super) fn recorded(self: &Arc<Self>, times: u32, job: impl Fn(&Self) -> Job + Clone + Send + 'static) -> Taken {
         let crew = self.crew(1, times as usize)?;
         let begun = Instant::now();
         let hand_in = |_| {
-            let house = Arc::clone(self);
+            let (house, job) = (Arc::clone(self), job.clone());
             crew.hand_in(move |host| async move {
-                let report = host.run(house.function(), nobody(), std::future::pending()).await;
+                let report = host.run(job(&house), nobody(), std::future::pending()).await;
                 let report = report.map_err(|error| error.to_string())?;
                 let why = report.error.map_or_else(|| "it did not succeed".to_owned(), |error| error.message);
                 if report.status == Status::Succeeded { Ok(()) } else { Err(why) }
@@ -186,7 +186,10 @@ impl House {
             let (house, waiting) = (Arc::clone(self), Arc::clone(&waiting));
             crew.hand_in(move |host| async move {
                 let job = house.agent(&serde_json::json!({ "wait": format!("key {number}") }));
-                let tried = host.trial(job, &nobody(), Some(waiting)).await.map_err(|error| error.to_string())?;
+                let tried = host
+                    .trial(job, &nobody(), Some(Arc::new(Slow(waiting))))
+                    .await
+                    .map_err(|error| error.to_string())?;
                 succeeded(tried)
             })
         };
@@ -194,9 +197,7 @@ impl House {
         let coming = coming.map_err(|error| error.to_string())?;
         let mut coming = coming.into_iter();
         // One that ends before it waits has failed, and says why below.
-        while waiting.count() < tasks && crew.live() + crew.queued() == tasks {
-            super::rest(Duration::from_micros(200));
-        }
+        waiting.until(tasks, || crew.live() + crew.queued() == tasks);
         let (arrived, done) = (begun.elapsed(), meanwhile());
         let begun = Instant::now();
         waiting.let_go();

@@ -23,7 +23,7 @@ const MEMORY: &str = "waiting_task_extra_bytes";
 const NOT_ASKED: &str = "it was not asked for (`--only`)";
 /// Operations of one sample.
 const TASKS: u32 = 2_000;
-const CALLS: u32 = 300;
+const CALLS: u32 = 2_000;
 const ASKS: u32 = 20_000;
 /// Sizes of the kernels: tens of milliseconds each.
 const KIBIBYTES: u32 = 4 << 10;
@@ -118,8 +118,13 @@ fn inner<'a>(sides: &'a Sides, subject: &'a Subject) -> Vec<Measure<'a>> {
         json!({ "call": format!("subject.{}", subject.function), "times": times,
                 "arguments": serde_json::from_str::<serde_json::Value>(&subject.input).unwrap_or_default() })
     };
+    let called = move |times: u32| {
+        let input = call(times);
+        move |house: &House| house.agent(&input)
+    };
     let called = move || {
-        let (none, some) = (house.tasks(1, || house.agent(&call(0)))?, house.tasks(1, || house.agent(&call(CALLS)))?);
+        // With all that a task leaves behind: until the last of it is on the disk.
+        let (none, some) = (house.recorded(1, called(0))?, house.recorded(1, called(CALLS))?);
         Ok(Sample { operations: CALLS, took: some.took.saturating_sub(none.took) })
     };
     let cores = super::workers();
@@ -128,7 +133,9 @@ fn inner<'a>(sides: &'a Sides, subject: &'a Subject) -> Vec<Measure<'a>> {
             bare(&|bare| bare.tasks(TASKS))
         }),
         measure("task", "a task: store, grants, instantiate, call, drop", || house.tasks(TASKS, || house.function())),
-        measure("task_recorded", "a task, with its start and end on the disk", || house.recorded(TASKS / 4)),
+        measure("task_recorded", "a task, with its start and end on the disk", || {
+            house.recorded(TASKS / 4, House::function)
+        }),
         measure("tool_call", "a call of a tool: decision, record, store, conversion", called),
         measure("tasks_on_one", "tasks on one worker", || house.on_workers(1, TASKS)),
         measure("tasks_on_two", "tasks on two workers, at once", move || match cores {

@@ -1,40 +1,72 @@
 //! State that answers when it is let go of: what tasks wait for that wait.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
+use std::time::Duration;
 
 use crate::capability::state::{Answer, Labelled, Read, StateError, Store, Write};
 use crate::gate::Permit;
 use crate::label::Labels;
 
+/// How long is waited for more to come before it is looked whether any still can.
+const PATIENCE: Duration = Duration::from_millis(20);
+
 /// See the module.
 #[derive(Default)]
-pub(super) struct Waiting(Arc<Held>);
+pub(super) struct Waiting {
+    held: Mutex<Held>,
+    more: Condvar,
+}
 
 #[derive(Default)]
 struct Held {
-    count: AtomicUsize,
-    free: AtomicBool,
-    wakers: Mutex<Vec<Waker>>,
+    /// How many have come to wait.
+    count: usize,
+    is_free: bool,
+    wakers: Vec<Waker>,
 }
 
-impl Held {
-    fn wakers(&self) -> std::sync::MutexGuard<'_, Vec<Waker>> {
-        self.wakers.lock().unwrap_or_else(PoisonError::into_inner)
+impl Waiting {
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until everything is let go of.
-    async fn wait(&self) {
-        let mut counted = false;
+    /// How many have come to wait.
+    pub(super) fn count(&self) -> usize {
+        self.held().count
+    }
+
+    /// Waits, on this thread, until so many have come, or no more can.
+    pub(super) fn until(&self, many: usize, can_come: impl Fn() -> bool) {
+        let mut held = self.held();
+        while held.count < many {
+            let (waited, timeout) = self.more.wait_timeout(held, PATIENCE).unwrap_or_else(PoisonError::into_inner);
+            held = waited;
+            if timeout.timed_out() && !can_come() {
+                return;
+            }
+        }
+    }
+
+    /// Lets all of them go on.
+    pub(super) fn let_go(&self) {
+        let mut held = self.held();
+        held.is_free = true;
+        held.wakers.drain(..).for_each(Waker::wake);
+    }
+
+    /// Waits with the others.
+    pub(super) async fn wait(&self) {
+        let mut is_counted = false;
         std::future::poll_fn(|context| {
-            let mut wakers = self.wakers();
-            if self.free.load(Ordering::Acquire) {
+            let mut held = self.held();
+            if held.is_free {
                 return Poll::Ready(());
             }
-            wakers.push(context.waker().clone());
-            if !std::mem::replace(&mut counted, true) {
-                self.count.fetch_add(1, Ordering::AcqRel);
+            held.wakers.push(context.waker().clone());
+            if !std::mem::replace(&mut is_counted, true) {
+                held.count += 1;
+                self.more.notify_one();
             }
             Poll::Pending
         })
@@ -42,31 +74,15 @@ impl Held {
     }
 }
 
-impl Waiting {
-    /// How many have come to wait.
-    pub(super) fn count(&self) -> usize {
-        self.0.count.load(Ordering::Acquire)
-    }
+/// Waiting, as state.
+pub(super) struct Slow(pub(super) Arc<Waiting>);
 
-    /// Lets all of them go on.
-    pub(super) fn let_go(&self) {
-        let mut wakers = self.0.wakers();
-        self.0.free.store(true, Ordering::Release);
-        wakers.drain(..).for_each(Waker::wake);
-    }
-
-    /// Waits with the others.
-    pub(super) async fn wait(self: Arc<Self>) {
-        self.0.wait().await;
-    }
-}
-
-impl Store for Waiting {
+impl Store for Slow {
     fn value(&self, permit: Permit<Read>) -> Answer<Labelled<Option<Vec<u8>>>> {
-        let held = Arc::clone(&self.0);
+        let waiting = Arc::clone(&self.0);
         Box::pin(async move {
             permit.redeem();
-            held.wait().await;
+            waiting.wait().await;
             Ok(Labelled { value: None, labels: Labels::default() })
         })
     }
