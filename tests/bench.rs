@@ -95,4 +95,7 @@ fn a_component_of_ones_own_is_measured_and_one_that_fails_is_not() {
     }
     let answer = scene.ambit(&["bench", "isolation", "--component", "own.wasm"]);
     assert!(answer.code == 2 && answer.stderr.contains("--function"), "{answer:?}");
+    let answer = scene.ambit(&["bench", "isolation", "--only", "task,tsk"]);
+    assert!(answer.code == 2 && answer.stderr.contains("called `tsk`"), "{answer:?}");
+    assert!(answer.stderr.contains("wasmtime_task"), "{answer:?}");
 }

@@ -83,6 +83,11 @@ pub(super) fn run(
         crowded("task_among_100", "a task that waits for an effect, 100 at once", &sides, 100, tasks),
         crowded("task_among_many", &format!("a task that waits for an effect, {tasks} at once"), &sides, tasks, tasks),
     ];
+    let known: Vec<&str> = measures.iter().chain(&crowds).map(|measure| measure.name).chain([MEMORY]).collect();
+    if let Some(unknown) = only.iter().find(|asked| !known.contains(&asked.as_str())) {
+        let message = format!("nothing is measured that is called `{}`", crate::audit::escaped(unknown));
+        return Err(super::Mistake::failure(message, format!("`--only` takes: {}", known.join(", "))));
+    }
     measures.retain(|measure| is_asked_for(measure.name));
     crowds.retain(|measure| is_asked_for(measure.name));
     progress.set_length(u64::from(rounds + 1) * measures.len() as u64 + 2);
