@@ -53,6 +53,7 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 
 use crate::approval::{Desk, Mode};
+use crate::aside::aside;
 use crate::audit::{self, AuditError, Entry, Kind, Ledger, Lost, Ticket};
 use crate::budget::Budget;
 use crate::label::Labels;
@@ -184,14 +185,16 @@ impl Gate {
     }
 
     /// Records a refusal, counts it, and waits until the disk has it.
-    pub async fn refuse(&self, code: Code, entry: Entry) -> Refusal {
-        self.budget.refused();
-        // People may have been asked since it was asked for.
-        let entry = Entry { kind: Kind::Refusal, at: now(), code: code.as_str().to_owned(), ..entry };
-        match self.append(entry).await {
-            Ok(record) => Refusal { code, record },
-            Err(AuditError(_)) => Refusal { code: Code::Unavailable, record: 0 },
-        }
+    pub fn refuse(&self, code: Code, entry: Entry) -> impl Future<Output = Refusal> {
+        aside(|| async move {
+            self.budget.refused();
+            // People may have been asked since it was asked for.
+            let entry = Entry { kind: Kind::Refusal, at: now(), code: code.as_str().to_owned(), ..entry };
+            match self.append(entry).await {
+                Ok(record) => Refusal { code, record },
+                Err(AuditError(_)) => Refusal { code: Code::Unavailable, record: 0 },
+            }
+        })
     }
 
     /// Appends a record and waits until the disk has it.
@@ -327,43 +330,47 @@ impl<'a, G> Guard<'a, G> {
     ///
     /// # Errors
     /// As there.
-    pub async fn run_at<E, T, X>(
+    pub fn run_at<E, T, X>(
         &self,
         slot: Option<&Slot>,
         effect: E,
         execute: impl AsyncFnOnce(Permit<E>) -> Result<T, X>,
-    ) -> Result<T, X>
+    ) -> impl Future<Output = Result<T, X>>
     where
         E: Effect<Grant = G>,
         X: Failure,
     {
-        let (permit, mut settlement) = self.decide(effect, slot).await?;
-        let result = execute(permit).await;
-        settlement.come_to(&result);
-        result
+        aside(|| async move {
+            let (permit, mut settlement) = self.decide(effect, slot).await?;
+            let result = execute(permit).await;
+            settlement.come_to(&result);
+            result
+        })
     }
 
     /// Refuses an effect on grounds that the capability alone knows: a quota of its own.
     ///
     /// # Errors
     /// Always: that is the refusal, or the end of the task.
-    pub async fn refuse<E: Effect<Grant = G>>(&self, code: Code, effect: &E, why: &str) -> Denied {
-        let slot = match self.asked_before::<Refusal>(Self::question_of(effect)) {
-            Ok(Found::Recalled(refusal)) => return refusal.into(),
-            Ok(Found::New(slot)) => slot,
-            Err(denied) => return denied,
-        };
-        let question = self.question(effect, self.gate.next_effect());
-        let mut judging = self.judging(effect, &question);
-        if let Err(exhausted) = self.gate.budget.attempt() {
-            judging.denied(&Denied::Exhausted(exhausted));
-            return self.exhausted(exhausted, question).await;
-        }
-        judging.refused(self.ground(code, effect), code);
-        let entry = Entry { detail: detail("why", why), ..question };
-        let refusal = self.gate.refuse(code, entry).await;
-        self.gate.recorder.keep(slot, &refusal);
-        Denied::Refused(refusal)
+    pub fn refuse<E: Effect<Grant = G>>(&self, code: Code, effect: &E, why: &str) -> impl Future<Output = Denied> {
+        aside(|| async move {
+            let slot = match self.asked_before::<Refusal>(Self::question_of(effect)) {
+                Ok(Found::Recalled(refusal)) => return refusal.into(),
+                Ok(Found::New(slot)) => slot,
+                Err(denied) => return denied,
+            };
+            let question = self.question(effect, self.gate.next_effect());
+            let mut judging = self.judging(effect, &question);
+            if let Err(exhausted) = self.gate.budget.attempt() {
+                judging.denied(&Denied::Exhausted(exhausted));
+                return self.exhausted(exhausted, question).await;
+            }
+            judging.refused(self.ground(code, effect), code);
+            let entry = Entry { detail: detail("why", why), ..question };
+            let refusal = self.gate.refuse(code, entry).await;
+            self.gate.recorder.keep(slot, &refusal);
+            Denied::Refused(refusal)
+        })
     }
 
     /// As [`Self::refuse`], where nobody can wait for the disk: what is refused has not happened in any case.
@@ -392,9 +399,13 @@ impl<'a, G> Guard<'a, G> {
             return Err(why.into());
         }
         let entry = self.question(&effect, self.gate.next_effect());
-        let mut judging = self.judging(&effect, &entry);
-        let decided = self.decided(effect, slot, entry, &mut judging).await;
-        decided.inspect_err(|denied| judging.denied(denied))
+        // What is needed to decide is let go of when it is decided: the effect may take long.
+        let decided = Box::pin(async {
+            let mut judging = self.judging(&effect, &entry);
+            let decided = self.decided(effect, slot, entry, &mut judging).await;
+            decided.inspect_err(|denied| judging.denied(denied))
+        });
+        decided.await
     }
 
     async fn decided<E: Effect<Grant = G>>(

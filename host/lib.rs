@@ -17,6 +17,7 @@
 
 pub mod address;
 pub mod approval;
+mod aside;
 pub mod audit;
 pub mod budget;
 pub mod bundle;

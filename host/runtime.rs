@@ -88,7 +88,7 @@ impl Session {
     pub async fn run(&self, actor: &Arc<Actor>, input: &str, tank: &mut Tank) -> Result<Given, Broken> {
         let run = std::pin::pin!(async {
             let unit = &self.plan.root;
-            let (mut running, instance) = self.enter(unit, actor, None, tank).await?;
+            let (mut running, instance) = Box::pin(self.enter(unit, actor, None, tank)).await?;
             let export = unit.run.as_ref().ok_or_else(|| Broken::Unavailable("it is no agent".to_owned()))?;
             let store = &mut running.store;
             let broken = |error| self.broken(&error);
@@ -198,7 +198,7 @@ impl Session {
         arguments: &[Val],
         fuel: &mut dyn Fuel,
     ) -> Result<Answer, Broken> {
-        let (mut running, instance) = self.enter(unit, actor, caller, fuel).await?;
+        let (mut running, instance) = Box::pin(self.enter(unit, actor, caller, fuel)).await?;
         let store = &mut running.store;
         let missing = || Broken::Unavailable(format!("the function `{}` is not there", function.name()));
         let callee = instance.get_func(&mut *store, function.export()).ok_or_else(missing)?;

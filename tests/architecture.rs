@@ -56,7 +56,7 @@ fn only_the_gate_makes_permits_and_only_the_runtime_makes_stores() {
 fn every_module_uses_only_what_stands_below_it() {
     // From the bottom to the top. `edge` implements the ports of capabilities, and may know them for that.
     let layers: &[&[&str]] = &[
-        &["address", "config", "label", "lib", "secret"],
+        &["address", "aside", "config", "label", "lib", "secret"],
         &["manifest"],
         &["bundle"],
         &["grant", "task", "tool"],

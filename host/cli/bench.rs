@@ -32,6 +32,9 @@ pub(super) enum Verb {
         machine that does nothing else. What is not installed (cc, bwrap, python3, node, wasmtime) is not measured, and that is said."
     )]
     Isolation(Arguments),
+    /// Say what each task holds that waits, in bytes
+    #[command(hide = true)]
+    Held(memory::Held),
 }
 
 #[derive(clap::Args)]
@@ -60,7 +63,13 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn bench(context: &Context, verb: &Verb) -> Result<ExitCode, Failure> {
-    let Verb::Isolation(arguments) = verb;
+    let arguments = match verb {
+        Verb::Isolation(arguments) => arguments,
+        Verb::Held(held) => {
+            output::json(&memory::of_one(held)?)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+    };
     let subject = match (&arguments.component, &arguments.function) {
         (Some(file), Some(function)) => Subject::theirs(file, function.clone(), arguments.input.clone())?,
         _ => Subject::ours()?,

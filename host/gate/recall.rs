@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::settlement::Settlement;
 use super::{Denied, Effect, Failure, Guard, Permit, Refusal};
+use crate::aside::aside;
 use crate::audit::{Entry, Hash, Kind};
 use crate::label::Labels;
 use crate::recorder::{Busy, Exception, Found, Question, Recorder, Row, Slot, Strand, Unrecalled};
@@ -87,44 +88,54 @@ impl<G> Guard<'_, G> {
     ///
     /// # Errors
     /// As there.
-    pub async fn answer<E, T, X>(&self, effect: E, execute: impl AsyncFnOnce(Permit<E>) -> Result<T, X>) -> Result<T, X>
+    pub fn answer<E, T, X>(
+        &self,
+        effect: E,
+        execute: impl AsyncFnOnce(Permit<E>) -> Result<T, X>,
+    ) -> impl Future<Output = Result<T, X>>
     where
         E: Effect<Grant = G>,
         T: Serialize + DeserializeOwned,
         X: Failure + Serialize + DeserializeOwned,
     {
-        let question = Self::question_of(&effect);
-        let slot = match self.asked_before::<Kept<T, X>>(question)? {
-            Found::Recalled(kept) => return self.given(kept),
-            Found::New(slot) => slot,
-        };
-        // Borrowed, so that what is large is not copied.
-        self.run_keeping(slot, effect, execute, |slot, before, result| self.keep(slot, before, result.as_ref())).await
+        aside(|| async move {
+            let question = Self::question_of(&effect);
+            let slot = match self.asked_before::<Kept<T, X>>(question)? {
+                Found::Recalled(kept) => return self.given(kept),
+                Found::New(slot) => slot,
+            };
+            // Borrowed, so that what is large is not copied.
+            self.run_keeping(slot, effect, execute, |slot, before, result| self.keep(slot, before, result.as_ref()))
+                .await
+        })
     }
 
     /// As [`Self::answer`], for an answer that is no data: `told` says what is recorded of it, and `again` makes it of that.
     ///
     /// # Errors
     /// As there.
-    pub async fn answer_as<E, T, K, X>(
+    pub fn answer_as<E, T, K, X>(
         &self,
         effect: E,
         execute: impl AsyncFnOnce(Permit<E>) -> Result<T, X>,
         told: impl FnOnce(&T) -> K,
         again: impl FnOnce(K) -> Result<T, X>,
-    ) -> Result<T, X>
+    ) -> impl Future<Output = Result<T, X>>
     where
         E: Effect<Grant = G>,
         K: Serialize + DeserializeOwned,
         X: Failure + Serialize + DeserializeOwned,
     {
-        let question = Self::question_of(&effect);
-        let slot = match self.asked_before::<Kept<K, X>>(question)? {
-            Found::Recalled(kept) => return again(self.given(kept)?),
-            Found::New(slot) => slot,
-        };
-        let keep = |slot, before: &Labels, result: &Result<T, X>| self.keep(slot, before, result.as_ref().map(told));
-        self.run_keeping(slot, effect, execute, keep).await
+        aside(|| async move {
+            let question = Self::question_of(&effect);
+            let slot = match self.asked_before::<Kept<K, X>>(question)? {
+                Found::Recalled(kept) => return again(self.given(kept)?),
+                Found::New(slot) => slot,
+            };
+            let keep =
+                |slot, before: &Labels, result: &Result<T, X>| self.keep(slot, before, result.as_ref().map(told));
+            self.run_keeping(slot, effect, execute, keep).await
+        })
     }
 
     /// As [`Self::answer`], for an effect that writes its answer itself, by its permit's [`Pen`]. `take` makes of it what
@@ -132,39 +143,41 @@ impl<G> Guard<'_, G> {
     ///
     /// # Errors
     /// As there.
-    pub async fn answer_shared<E, T, K, X>(
+    pub fn answer_shared<E, T, K, X>(
         &self,
         effect: E,
         execute: impl AsyncFnOnce(Permit<E>) -> Result<K, X>,
         take: impl FnOnce(Result<K, X>) -> Result<T, X>,
-    ) -> Result<T, X>
+    ) -> impl Future<Output = Result<T, X>>
     where
         E: Effect<Grant = G>,
         K: Serialize + DeserializeOwned,
         X: Failure + Serialize + DeserializeOwned,
     {
-        let question = Self::question_of(&effect);
-        let slot = match self.asked_before::<Kept<K, X>>(question)? {
-            Found::Recalled(kept) => return take(self.given(kept)),
-            Found::New(slot) => slot,
-        };
-        let before = self.actor.labels.now();
-        let (permit, mut settlement) = match self.decide(effect, Some(&slot)).await {
-            Ok(decided) => decided,
-            Err(denied) => {
-                let result: Result<K, X> = Err(denied.into());
+        aside(|| async move {
+            let question = Self::question_of(&effect);
+            let slot = match self.asked_before::<Kept<K, X>>(question)? {
+                Found::Recalled(kept) => return take(self.given(kept)),
+                Found::New(slot) => slot,
+            };
+            let before = self.actor.labels.now();
+            let (permit, mut settlement) = match self.decide(effect, Some(&slot)).await {
+                Ok(decided) => decided,
+                Err(denied) => {
+                    let result: Result<K, X> = Err(denied.into());
+                    self.keep(slot, &before, result.as_ref());
+                    return take(result);
+                }
+            };
+            let result = execute(permit).await;
+            if result.is_err() {
+                // The transaction may not have come about.
                 self.keep(slot, &before, result.as_ref());
-                return take(result);
             }
-        };
-        let result = execute(permit).await;
-        if result.is_err() {
-            // The transaction may not have come about.
-            self.keep(slot, &before, result.as_ref());
-        }
-        let result = take(result);
-        settlement.come_to(&result);
-        result
+            let result = take(result);
+            settlement.come_to(&result);
+            result
+        })
     }
 
     /// As [`Self::answer`], for a value that must not be read by others: it is kept sealed, and given again as long as it
@@ -172,43 +185,45 @@ impl<G> Guard<'_, G> {
     ///
     /// # Errors
     /// As there, and when its time is over.
-    pub async fn answer_sealed<E, T, X>(
+    pub fn answer_sealed<E, T, X>(
         &self,
         effect: E,
         execute: impl AsyncFnOnce(Permit<E>) -> Result<Confided, X>,
         holds: impl FnOnce(&Confided) -> bool,
         take: impl FnOnce(Result<Confided, X>) -> Result<T, X>,
-    ) -> Result<T, X>
+    ) -> impl Future<Output = Result<T, X>>
     where
         E: Effect<Grant = G>,
         X: Failure + Serialize + DeserializeOwned,
     {
-        let (what, question) = (effect.action(), Self::question_of(&effect));
-        let slot = match self.asked_before::<Kept<Confided, X>>(question)? {
-            Found::Recalled(kept) => {
-                let confided = self.given(kept);
-                if confided.as_ref().is_ok_and(|confided| confided.is_over() || !holds(confided)) {
-                    return Err(Denied::from(self.gate.recorder.give_up(Unrecalled::Over(what))).into());
+        aside(|| async move {
+            let (what, question) = (effect.action(), Self::question_of(&effect));
+            let slot = match self.asked_before::<Kept<Confided, X>>(question)? {
+                Found::Recalled(kept) => {
+                    let confided = self.given(kept);
+                    if confided.as_ref().is_ok_and(|confided| confided.is_over() || !holds(confided)) {
+                        return Err(Denied::from(self.gate.recorder.give_up(Unrecalled::Over(what))).into());
+                    }
+                    return take(confided);
                 }
-                return take(confided);
-            }
-            Found::New(slot) => slot.sealed(),
-        };
-        let before = self.actor.labels.now();
-        let (permit, mut settlement) = match self.decide(effect, Some(&slot)).await {
-            Ok(decided) => decided,
-            Err(denied) => {
-                let result: Result<Confided, X> = Err(denied.into());
-                self.keep(slot, &before, result.as_ref());
-                return take(result);
-            }
-        };
-        let result = execute(permit).await;
-        self.keep(slot, &before, result.as_ref());
-        self.gate.recorder.flush();
-        let result = take(result);
-        settlement.come_to(&result);
-        result
+                Found::New(slot) => slot.sealed(),
+            };
+            let before = self.actor.labels.now();
+            let (permit, mut settlement) = match self.decide(effect, Some(&slot)).await {
+                Ok(decided) => decided,
+                Err(denied) => {
+                    let result: Result<Confided, X> = Err(denied.into());
+                    self.keep(slot, &before, result.as_ref());
+                    return take(result);
+                }
+            };
+            let result = execute(permit).await;
+            self.keep(slot, &before, result.as_ref());
+            self.gate.recorder.flush();
+            let result = take(result);
+            settlement.come_to(&result);
+            result
+        })
     }
 
     /// As [`Self::run`], for an effect that changes nothing outside of the task, and has to be made again for what comes
@@ -216,36 +231,42 @@ impl<G> Guard<'_, G> {
     ///
     /// # Errors
     /// As there.
-    pub async fn renew<E, T, X>(&self, effect: E, execute: impl AsyncFnOnce(Permit<E>) -> Result<T, X>) -> Result<T, X>
+    pub fn renew<E, T, X>(
+        &self,
+        effect: E,
+        execute: impl AsyncFnOnce(Permit<E>) -> Result<T, X>,
+    ) -> impl Future<Output = Result<T, X>>
     where
         E: Effect<Grant = G>,
         X: Failure,
     {
-        let question = Self::question_of(&effect);
-        let slot = match self.asked_before::<Kept<(), Refusal>>(question)? {
-            Found::Recalled(kept) => {
-                let (gained, usage) = (kept.gained.clone(), kept.usage);
-                self.given(kept).map_err(Denied::Refused)?;
-                let result = execute(Permit::again(effect)).await;
-                self.stands(&gained, usage);
-                return result;
-            }
-            Found::New(slot) => slot,
-        };
-        let before = self.actor.labels.now();
-        let (permit, mut settlement) = match self.decide(effect, None).await {
-            Ok(decided) => decided,
-            Err(denied) => {
-                if let Denied::Refused(refusal) = &denied {
-                    self.keep(slot, &before, Err::<(), _>(*refusal));
+        aside(|| async move {
+            let question = Self::question_of(&effect);
+            let slot = match self.asked_before::<Kept<(), Refusal>>(question)? {
+                Found::Recalled(kept) => {
+                    let (gained, usage) = (kept.gained.clone(), kept.usage);
+                    self.given(kept).map_err(Denied::Refused)?;
+                    let result = execute(Permit::again(effect)).await;
+                    self.stands(&gained, usage);
+                    return result;
                 }
-                return Err(denied.into());
-            }
-        };
-        let result = execute(permit).await;
-        settlement.come_to(&result);
-        self.keep(slot, &before, Ok::<(), Refusal>(()));
-        result
+                Found::New(slot) => slot,
+            };
+            let before = self.actor.labels.now();
+            let (permit, mut settlement) = match self.decide(effect, None).await {
+                Ok(decided) => decided,
+                Err(denied) => {
+                    if let Denied::Refused(refusal) = &denied {
+                        self.keep(slot, &before, Err::<(), _>(*refusal));
+                    }
+                    return Err(denied.into());
+                }
+            };
+            let result = execute(permit).await;
+            settlement.come_to(&result);
+            self.keep(slot, &before, Ok::<(), Refusal>(()));
+            result
+        })
     }
 
     /// Lets an effect happen whose answer is kept before its outcome is: who finds an outcome finds the answer.
@@ -363,59 +384,66 @@ impl<G> Guard<'_, G> {
     ///
     /// # Errors
     /// As there.
-    pub async fn enter<E, I>(&self, effect: E, path: &str, mut inner: I) -> Result<I::Answer, I::Failure>
+    pub fn enter<E, I>(
+        &self,
+        effect: E,
+        path: &str,
+        mut inner: I,
+    ) -> impl Future<Output = Result<I::Answer, I::Failure>>
     where
         E: Effect<Grant = G>,
         I: Inner<E>,
     {
-        let recorder = &self.gate.recorder;
-        let question = Self::question_of(&effect);
-        let over = Question { what: "over", ..question.clone() };
-        let (permit, mut settlement) = match self.asked_before::<Kept<u64, Refusal>>(question)? {
-            Found::Recalled(entered) => {
-                let number = self.given(entered).map_err(Denied::Refused)?;
-                self.enter_again(effect, number)
+        aside(|| async move {
+            let recorder = &self.gate.recorder;
+            let question = Self::question_of(&effect);
+            let over = Question { what: "over", ..question.clone() };
+            let (permit, mut settlement) = match self.asked_before::<Kept<u64, Refusal>>(question)? {
+                Found::Recalled(entered) => {
+                    let number = self.given(entered).map_err(Denied::Refused)?;
+                    self.enter_again(effect, number)
+                }
+                Found::New(slot) => {
+                    let before = self.actor.labels.now();
+                    let decided = self.decide(effect, None).await;
+                    let entered = match &decided {
+                        Ok((_, settlement)) => Ok(settlement.effect()),
+                        Err(Denied::Refused(refusal)) => Err(*refusal),
+                        Err(ended) => return Err(ended.clone().into()),
+                    };
+                    self.keep(slot, &before, entered);
+                    decided?
+                }
+            };
+            let over = recorder.exception::<Kept<Option<I::Told>, ()>>(&self.actor.path, self.import, over);
+            let slot = match over.map_err(Denied::from)? {
+                Exception::Recalled(Kept { result, gained, usage }) => {
+                    settlement.forget();
+                    let result = match result {
+                        Ok(Some(told)) => inner.again(told),
+                        // What it did to the task's own folder is done again.
+                        Ok(None) | Err(()) => inner.execute(permit).await,
+                    };
+                    self.stands(&gained, usage);
+                    return result;
+                }
+                Exception::Usual => None,
+                Exception::New(slot) => Some(slot),
+            };
+            let before = self.actor.labels.now();
+            recorder.begin_call(path);
+            let result = inner.execute(permit).await;
+            settlement.come_to(&result);
+            let told = (!recorder.is_run_again(path)).then(|| inner.told(&result));
+            let is_told = told.is_some();
+            if let Some(slot) = slot {
+                self.keep(slot, &before, Ok::<_, ()>(told));
             }
-            Found::New(slot) => {
-                let before = self.actor.labels.now();
-                let decided = self.decide(effect, None).await;
-                let entered = match &decided {
-                    Ok((_, settlement)) => Ok(settlement.effect()),
-                    Err(Denied::Refused(refusal)) => Err(*refusal),
-                    Err(ended) => return Err(ended.clone().into()),
-                };
-                self.keep(slot, &before, entered);
-                decided?
+            if is_told {
+                recorder.drop_below(path);
             }
-        };
-        let over = recorder.exception::<Kept<Option<I::Told>, ()>>(&self.actor.path, self.import, over);
-        let slot = match over.map_err(Denied::from)? {
-            Exception::Recalled(Kept { result, gained, usage }) => {
-                settlement.forget();
-                let result = match result {
-                    Ok(Some(told)) => inner.again(told),
-                    // What it did to the task's own folder is done again.
-                    Ok(None) | Err(()) => inner.execute(permit).await,
-                };
-                self.stands(&gained, usage);
-                return result;
-            }
-            Exception::Usual => None,
-            Exception::New(slot) => Some(slot),
-        };
-        let before = self.actor.labels.now();
-        recorder.begin_call(path);
-        let result = inner.execute(permit).await;
-        settlement.come_to(&result);
-        let told = (!recorder.is_run_again(path)).then(|| inner.told(&result));
-        let is_told = told.is_some();
-        if let Some(slot) = slot {
-            self.keep(slot, &before, Ok::<_, ()>(told));
-        }
-        if is_told {
-            recorder.drop_below(path);
-        }
-        result
+            result
+        })
     }
 
     /// What was allowed before, and not over: its outcome is that of the intent that is in the log.

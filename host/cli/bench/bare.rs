@@ -3,15 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use wasmtime::component::{Component, ComponentExportIndex, InstancePre, Linker, ResourceTable, Val};
-use wasmtime::{Config, Engine, Store, StoreLimits, StoreLimitsBuilder};
+use wasmtime::component::types::ComponentFunc;
+use wasmtime::component::{
+    Component, ComponentExportIndex, ComponentType, InstancePre, Linker, Lower, Resource, ResourceTable, ResourceType,
+    Val,
+};
+use wasmtime::{Config, Engine, Store, StoreContextMut, StoreLimits, StoreLimitsBuilder};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use super::series::{Sample, Taken};
 use super::waiting::Waiting;
 use crate::config::Instant;
 use crate::engine::YIELD_INTERVAL;
-use crate::tool::{Function, Functions};
+use crate::tool::Functions;
 
 /// Fuel for one call.
 const FUEL: u64 = 1 << 50;
@@ -19,8 +23,10 @@ const FUEL: u64 = 1 << 50;
 /// A component, linked with all of WASI.
 pub(super) struct Bare {
     pre: InstancePre<Data>,
-    function: Arc<Function>,
+    export: ComponentExportIndex,
     arguments: Vec<Val>,
+    /// Whether the function gives something.
+    gives: bool,
     metered: bool,
 }
 
@@ -48,9 +54,10 @@ impl Bare {
         })?;
         let functions = Functions::of(component, component.engine(), wasm).map_err(|error| error.to_string())?;
         let function = functions.into_iter().find(|known| known.name() == function);
-        let function = Arc::new(function.ok_or_else(|| "it has no such function".to_owned())?);
+        let function = function.ok_or_else(|| "it has no such function".to_owned())?;
         let (arguments, _) = function.arguments(input).map_err(|error| error.to_string())?;
-        Ok(Self { pre, function, arguments, metered: true })
+        let gives = function.result().is_some();
+        Ok(Self { pre, export: *function.export(), arguments, gives, metered: true })
     }
 
     /// The same on an engine that does not meter fuel.
@@ -76,17 +83,13 @@ impl Bare {
         Ok(store)
     }
 
-    fn export(&self) -> &ComponentExportIndex {
-        self.function.export()
-    }
-
     async fn once(&self, arguments: &[Val]) -> wasmtime::Result<Duration> {
         let mut store = self.store()?;
         let instance = self.pre.instantiate_async(&mut store).await?;
         let called = instance
-            .get_func(&mut store, self.export())
+            .get_func(&mut store, &self.export)
             .ok_or_else(|| wasmtime::Error::msg("the function is not there"))?;
-        let mut results = vec![Val::Bool(false); usize::from(self.function.result().is_some())];
+        let mut results = vec![Val::Bool(false); usize::from(self.gives)];
         let begun = Instant::now();
         called.call_async(&mut store, arguments, &mut results).await?;
         Ok(begun.elapsed())
@@ -111,40 +114,17 @@ impl Bare {
         Ok(Sample { operations: 1, took })
     }
 
-    /// So many instances that wait in a call of the host, and what is done while they do.
-    pub(super) fn waiting<T>(
-        wasm: &[u8],
-        component: &Component,
-        times: usize,
-        meanwhile: impl FnOnce() -> T,
-    ) -> Result<T, String> {
+    /// So many instances of the agent that wait for their state, and what is done while they do.
+    pub(super) fn waiting<T>(agent: &Component, times: usize, meanwhile: impl FnOnce() -> T) -> Result<T, String> {
         let told = |error: wasmtime::Error| format!("{error:#}");
         let waiting = Arc::new(Waiting::default());
-        let mut linker = Linker::new(component.engine());
-        #[expect(clippy::disallowed_methods, reason = "what is compared with is wasmtime as others use it")]
-        wasmtime_wasi::p2::add_to_linker_async(&mut linker).map_err(told)?;
-        #[expect(clippy::disallowed_methods, reason = "bare wasmtime has no call that waits, and gets one")]
-        linker.allow_shadowing(true);
-        let held = Arc::clone(&waiting);
-        let mut clock = linker.instance("wasi:clocks/monotonic-clock@0.2.12").map_err(told)?;
-        let wait = clock.func_wrap_async("now", move |_, (): ()| {
-            let held = Arc::clone(&held);
-            Box::new(async move {
-                held.wait().await;
-                Ok((0_u64,))
-            })
-        });
-        wait.map_err(told)?;
-        let bare = Arc::new(Self {
-            pre: linker.instantiate_pre(component).map_err(told)?,
-            ..Self::of(component, wasm, "ask", r#"{"times":1}"#)?
-        });
+        let bare = Arc::new(Self::that_waits(agent, &waiting).map_err(told)?);
         let runtime = super::super::runtime().map_err(|_| "there is no runtime".to_owned())?;
         tokio::task::LocalSet::new().block_on(&runtime, async {
             let mut calls = tokio::task::JoinSet::new();
-            for _ in 0..times {
-                let bare = Arc::clone(&bare);
-                calls.spawn_local(async move { bare.once(&bare.arguments).await.map(drop) });
+            for number in 0..times {
+                let (bare, input) = (Arc::clone(&bare), Val::String(super::house::waiting_for(number).to_string()));
+                calls.spawn_local(async move { bare.once(&[input]).await.map(drop) });
             }
             while waiting.count() < times && !calls.is_empty() {
                 tokio::task::yield_now().await;
@@ -158,4 +138,47 @@ impl Bare {
             Ok(done)
         })
     }
+
+    /// The agent, with state that answers when it is let go of.
+    fn that_waits(agent: &Component, waiting: &Arc<Waiting>) -> wasmtime::Result<Self> {
+        let mut linker = Linker::new(agent.engine());
+        #[expect(clippy::disallowed_methods, reason = "what is compared with is wasmtime as others use it")]
+        wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+        let mut store = linker.instance("wasi:keyvalue/store@0.2.0-draft")?;
+        store.resource("bucket", ResourceType::host::<Bucket>(), |_, _| Ok(()))?;
+        store.func_wrap("open", |mut store: StoreContextMut<'_, Data>, (_name,): (String,)| {
+            Ok((Ok::<_, StateError>(store.data_mut().table.push(Bucket)?),))
+        })?;
+        let held = Arc::clone(waiting);
+        store.func_wrap_async("[method]bucket.get", move |_, (_bucket, _key): (Resource<Bucket>, String)| {
+            let held = Arc::clone(&held);
+            Box::new(async move {
+                held.wait().await;
+                Ok((Ok::<Option<Vec<u8>>, StateError>(None),))
+            })
+        })?;
+        let uncalled = |_: StoreContextMut<'_, Data>, _: ComponentFunc, _: &[Val], _: &mut [Val]| {
+            Err(wasmtime::Error::msg("an agent that waits calls no tool"))
+        };
+        linker.instance("ambit:agent/tools@0.1.0")?.func_new("call", uncalled)?;
+        let export = agent.get_export_index(None, "run").ok_or_else(|| wasmtime::Error::msg("it is no agent"))?;
+        let pre = linker.instantiate_pre(agent)?;
+        Ok(Self { pre, export, arguments: Vec::new(), gives: true, metered: true })
+    }
+}
+
+/// A bucket of state in which there is nothing.
+struct Bucket;
+
+/// As `wasi:keyvalue/store` has it.
+#[expect(dead_code, reason = "the type of an answer that does not come")]
+#[derive(ComponentType, Lower)]
+#[component(variant)]
+enum StateError {
+    #[component(name = "no-such-store")]
+    NoSuchStore,
+    #[component(name = "access-denied")]
+    AccessDenied,
+    #[component(name = "other")]
+    Other(String),
 }

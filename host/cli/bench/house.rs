@@ -185,7 +185,7 @@ impl House {
         let hand_in = |number: usize| {
             let (house, waiting) = (Arc::clone(self), Arc::clone(&waiting));
             crew.hand_in(move |host| async move {
-                let job = house.agent(&serde_json::json!({ "wait": format!("key {number}") }));
+                let job = house.agent(&waiting_for(number));
                 let tried = host
                     .trial(job, &nobody(), Some(Arc::new(Slow(waiting))))
                     .await
@@ -204,6 +204,11 @@ impl House {
         coming.try_for_each(|one| one.blocking_recv().map_err(|error| error.to_string())?)?;
         Ok((done, arrived + begun.elapsed()))
     }
+}
+
+/// What the agent is told to wait for.
+pub(super) fn waiting_for(number: usize) -> serde_json::Value {
+    serde_json::json!({ "wait": format!("key {number}") })
 }
 
 /// Whether a trial succeeded.

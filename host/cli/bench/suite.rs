@@ -67,11 +67,8 @@ pub(super) fn run(
     })?;
     let sides = Sides { house, bare, yardstick, wasm };
     progress.set_message("memory of tasks that wait");
-    let waiting = if is_asked_for(MEMORY) {
-        waiting_memory(folder, &sides, WAITING.min(tasks))
-    } else {
-        Err(NOT_ASKED.to_owned())
-    };
+    let waiting =
+        if is_asked_for(MEMORY) { memory::of_both(folder, WAITING.min(tasks)) } else { Err(NOT_ASKED.to_owned()) };
     let mut measures = inner(&sides, subject);
     if is_ours {
         measures.extend(computing(&sides));
@@ -242,25 +239,6 @@ fn crowded<'a>(name: &'static str, what: &str, sides: &'a Sides, at_once: u32, a
         }
         Ok(Sample { operations: waves * at_once, took })
     })
-}
-
-/// What a waiting task holds, and what a waiting instance of bare wasmtime does, in bytes. Measured before anything else, each
-/// with a pool that nothing has used: what was used before stays in memory.
-fn waiting_memory(folder: &Path, sides: &Sides, tasks: u32) -> Result<(u64, u64), String> {
-    const FIRST: usize = 50;
-    let many = tasks as usize;
-    let each = |before: u64, during: u64| during.saturating_sub(before) / many as u64;
-    sides.house.waiting(FIRST, || ())?;
-    let before = memory::held()?;
-    let ours = each(before, sides.house.waiting(many, memory::held)?.0?);
-    let home = Home::open(Some(&folder.join("house").join("home"))).map_err(|error| error.to_string())?;
-    let program = super::super::this_program().map_err(|_| "ambit's own program is not found".to_owned())?;
-    let engine = Engine::new(&home, &program, tasks + 64).map_err(|error| error.to_string())?;
-    let component = engine.component(&sides.wasm, &Digest::of(&sides.wasm)).map_err(|error| error.to_string())?;
-    Bare::waiting(&sides.wasm, &component, FIRST, || ())?;
-    let before = memory::held()?;
-    let theirs = each(before, Bare::waiting(&sides.wasm, &component, many, memory::held)??);
-    Ok((ours, theirs))
 }
 
 /// The median of a series, in seconds.
