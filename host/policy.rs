@@ -298,8 +298,8 @@ impl Policy {
     /// What do the rules say to this, now that these groups have approved it?
     pub fn decide(&self, question: &Question<'_>, approvals: &BTreeSet<String>) -> Decision {
         let slice = self.slices.find(question.action, &question.resource.name);
-        let is_kept = approvals.is_empty() && slice.is_some_and(|slice| slice.steady && !slice.looks);
-        let Some(asked) = is_kept.then(|| known::asked(question)).flatten() else {
+        let parts = slice.filter(|slice| approvals.is_empty() && !slice.looks).and_then(|slice| slice.steady);
+        let Some(asked) = parts.and_then(|parts| known::asked(question, parts)) else {
             return self.ask_rules(question, approvals);
         };
         if let Some(decision) = self.known.find(&asked) {

@@ -29,6 +29,8 @@ struct OfAction {
     looks: bool,
     /// Whether none of them looks at what is another thing each time.
     steady: bool,
+    /// The parts of the context that any of them looks at, where none looks at it as a whole.
+    parts: BTreeSet<String>,
 }
 
 /// What one decision needs.
@@ -41,8 +43,9 @@ pub(super) struct Slice<'a> {
     pub(super) rules: &'a PolicySet,
     /// Whether any of them looks at arguments of a tool.
     pub(super) looks: bool,
-    /// Whether none of them looks at what is another thing each time: the time, what the task has used, which task it is.
-    pub(super) steady: bool,
+    /// If none of them looks at what is another thing each time (the time, what the task has used, which task it is): the
+    /// parts of the context that they do look at.
+    pub(super) steady: Option<&'a BTreeSet<String>>,
 }
 
 impl Slices {
@@ -72,6 +75,7 @@ impl Slices {
                 named: HashMap::new(),
                 looks: of.looks,
                 steady: of.steady,
+                parts: of.parts.clone(),
             };
             (name.clone(), whole)
         });
@@ -83,7 +87,8 @@ impl Slices {
         let of_function = (action == CALLS).then(|| self.0.get(&member(CALLS, resource))).flatten();
         let found = of_function.or_else(|| self.0.get(action))?;
         let rules = found.named.get(resource).unwrap_or(&found.others);
-        Some(Slice { action: &found.action, groups: &found.groups, rules, looks: found.looks, steady: found.steady })
+        let steady = found.steady.then_some(&found.parts);
+        Some(Slice { action: &found.action, groups: &found.groups, rules, looks: found.looks, steady })
     }
 }
 
@@ -101,7 +106,9 @@ impl OfAction {
         let named = names.iter().map(|name| (name.clone(), with(Some(name)))).collect();
         let looks = rules.iter().any(|rule| looks_at_arguments(rule));
         let steady = rules.iter().all(|rule| is_steady(rule));
-        Self { action, groups, others: with(None), named, looks, steady }
+        let mut parts = BTreeSet::new();
+        rules.iter().filter_map(|rule| rule.to_json().ok()).for_each(|rule| parts_of_context(&rule, &mut parts));
+        Self { action, groups, others: with(None), named, looks, steady, parts }
     }
 }
 
@@ -139,6 +146,22 @@ fn looks_at_parts(expression: &Value) -> bool {
     }
 }
 
+/// The parts of the context that an expression looks at.
+fn parts_of_context(expression: &Value, found: &mut BTreeSet<String>) {
+    match expression {
+        Value::Object(parts) => {
+            if parts.get("left").and_then(|left| left.get("Var")).is_some_and(|variable| variable == "context")
+                && let Some(part) = parts.get("attr").and_then(Value::as_str)
+            {
+                found.insert(part.to_owned());
+            }
+            parts.values().for_each(|inner| parts_of_context(inner, found));
+        }
+        Value::Array(parts) => parts.iter().for_each(|inner| parts_of_context(inner, found)),
+        _ => {}
+    }
+}
+
 /// The one resource that a rule is about, if its scope names one.
 fn named(rule: &Policy) -> Option<String> {
     if let ResourceConstraint::Eq(resource) = rule.resource_constraint() { Some(name(&resource)) } else { None }
@@ -165,6 +188,17 @@ mod tests {
     fn steady(condition: &str) -> bool {
         let text = format!("permit (principal, action, resource) when {{ {condition} }};");
         is_steady(&text.parse().unwrap())
+    }
+
+    #[test]
+    fn the_parts_of_the_context_that_a_rule_looks_at_are_known() {
+        let condition = "(context has bytes && context.bytes < 3) || [context[\"a key\"]].contains(resource.key)";
+        let text =
+            format!("permit (principal, action, resource) when {{ {condition} }} unless {{ context.depth == 1 }};");
+        let (rule, mut found): (Policy, _) = (text.parse().unwrap(), BTreeSet::new());
+        assert!(is_steady(&rule));
+        parts_of_context(&rule.to_json().unwrap(), &mut found);
+        assert_eq!(found, ["a key", "bytes", "depth"].map(ToOwned::to_owned).into());
     }
 
     #[test]
