@@ -29,14 +29,17 @@ const ASKS: u32 = 20_000;
 const KIBIBYTES: u32 = 4 << 10;
 const DOCUMENTS: u32 = 10;
 const NUMBERS: u32 = 2_000_000;
+/// Rounds with as many tasks at once as were asked for, at most.
+const CROWDED: u32 = 5;
 /// Tasks that wait while memory is measured.
 const WAITING: u32 = 2_000;
 
 /// The sides that are compared.
 struct Sides {
     house: Arc<House>,
-    /// The subject, and the yardstick, on ambit's own engine.
+    /// The subject, the agent and the yardstick, on ambit's own engine.
     bare: Result<Bare, String>,
+    agent: Component,
     yardstick: Component,
     wasm: Vec<u8>,
 }
@@ -58,6 +61,8 @@ pub(super) fn run(
     let component = engine.component(&subject.wasm, &Digest::of(&subject.wasm)).map_err(failed)?;
     let wasm = subject::yardstick()?;
     let yardstick = engine.component(&wasm, &Digest::of(&wasm)).map_err(failed)?;
+    let waiter = subject::agent()?;
+    let agent = engine.component(&waiter, &Digest::of(&waiter)).map_err(failed)?;
     let allocation = engine.allocation().map_err(failed)?.to_string();
     let bare = Bare::of(&component, &subject.wasm, &subject.function, &subject.input);
     // A component that does not work is no news about its cost.
@@ -65,7 +70,7 @@ pub(super) fn run(
         let help = "`ambit call FILE FUNCTION JSON` shows what is wrong with it";
         super::Mistake::failure(format!("the component cannot be measured: {why}"), help)
     })?;
-    let sides = Sides { house, bare, yardstick, wasm };
+    let sides = Sides { house, bare, agent, yardstick, wasm };
     progress.set_message("memory of tasks that wait");
     let waiting =
         if is_asked_for(MEMORY) { memory::of_both(folder, WAITING.min(tasks)) } else { Err(NOT_ASKED.to_owned()) };
@@ -76,10 +81,7 @@ pub(super) fn run(
     }
     measures.extend(others::starts(&sides.house, folder));
     measures.extend(loading(folder, &sides));
-    let mut crowds = vec![
-        crowded("task_among_100", "a task that waits for an effect, 100 at once", &sides, 100, tasks),
-        crowded("task_among_many", &format!("a task that waits for an effect, {tasks} at once"), &sides, tasks, tasks),
-    ];
+    let mut crowds = crowds(&sides, tasks);
     let known: Vec<&str> = measures.iter().chain(&crowds).map(|measure| measure.name).chain([MEMORY]).collect();
     if let Some(unknown) = only.iter().find(|asked| !known.contains(&asked.as_str())) {
         let message = format!("nothing is measured that is called `{}`", crate::audit::escaped(unknown));
@@ -87,18 +89,16 @@ pub(super) fn run(
     }
     measures.retain(|measure| is_asked_for(measure.name));
     crowds.retain(|measure| is_asked_for(measure.name));
-    progress.set_length(u64::from(rounds + 1) * measures.len() as u64 + 2);
+    let crowded = u64::from(rounds.min(CROWDED) + 1) * crowds.len() as u64;
+    progress.set_length(u64::from(rounds + 1) * measures.len() as u64 + crowded);
     let step = |what: &str| {
         progress.set_message(what.to_owned());
         progress.inc(1);
     };
     let (mut series, mut unmeasured) = interleaved(measures, rounds, step);
-    for crowd in crowds {
-        step("tasks that wait at once");
-        let (more, less) = interleaved(vec![crowd], rounds.min(5), |_| ());
-        series.extend(more);
-        unmeasured.extend(less);
-    }
+    let (more, less) = interleaved(crowds, rounds.min(CROWDED), step);
+    series.extend(more);
+    unmeasured.extend(less);
     let waiting = waiting.map_err(|why| {
         let what = "memory of tasks that wait".to_owned();
         unmeasured.push(Unmeasured { name: MEMORY, what, why });
@@ -230,15 +230,36 @@ fn loading<'a>(folder: &Path, sides: &'a Sides) -> Vec<Measure<'a>> {
     vec![measure("load", "a new engine, and a component from its cache", load)]
 }
 
-/// Tasks that wait for an effect, so many at once, in waves of as many in all.
-fn crowded<'a>(name: &'static str, what: &str, sides: &'a Sides, at_once: u32, all: u32) -> Measure<'a> {
-    measure(name, what, move || {
-        let (mut took, waves) = (Duration::ZERO, all / at_once);
-        for _ in 0..waves {
-            took += sides.house.waiting(at_once as usize, || ())?.1;
-        }
+/// Tasks that wait for an effect, a hundred at once and as many as were asked for; and instances of bare wasmtime that do.
+fn crowds(sides: &Sides, tasks: u32) -> Vec<Measure<'_>> {
+    let ours = |at_once| Ok(sides.house.waiting(at_once, || ())?.1);
+    let theirs = |at_once| {
+        let begun = Instant::now();
+        Bare::waiting(&sides.agent, at_once, || ())?;
+        Ok(begun.elapsed())
+    };
+    vec![
+        crowded("task_among_100", "a task that waits for an effect, 100 at once".to_owned(), 100, tasks, ours),
+        crowded("task_among_many", format!("a task that waits for an effect, {tasks} at once"), tasks, tasks, ours),
+        crowded("wasmtime_among_100", "the same in bare wasmtime, 100 at once".to_owned(), 100, tasks, theirs),
+        crowded("wasmtime_among_many", format!("the same in bare wasmtime, {tasks} at once"), tasks, tasks, theirs),
+    ]
+}
+
+/// So many at once, in waves of as many in all.
+fn crowded<'a>(
+    name: &'static str,
+    what: String,
+    at_once: u32,
+    all: u32,
+    wave: impl Fn(usize) -> Result<Duration, String> + 'a,
+) -> Measure<'a> {
+    let take = move || {
+        let waves = all / at_once;
+        let took = (0..waves).try_fold(Duration::ZERO, |took, _| Ok::<_, String>(took + wave(at_once as usize)?))?;
         Ok(Sample { operations: waves * at_once, took })
-    })
+    };
+    Measure { name, what, every: 1, take: Box::new(take) }
 }
 
 /// The median of a series, in seconds.
