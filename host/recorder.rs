@@ -305,6 +305,20 @@ impl Recorder {
         tape.under_way.push((path.to_owned(), held));
     }
 
+    /// Takes back what was kept of a call's beginning, if that is held back yet: its end can say it as well.
+    pub fn take_back(&self, path: &str, begun: &Slot) -> bool {
+        let mut tape = self.tape();
+        let Tape { under_way, pending, room, .. } = &mut *tape;
+        let Some((_, held)) = under_way.iter_mut().rev().find(|(call, _)| call == path) else { return false };
+        let Some(last) = held.checked_sub(1) else { return false };
+        if pending.rows.get(last).is_none_or(|row| row.place != begun.place) {
+            return false;
+        }
+        *held = last;
+        *room += size(&pending.rows.remove(last));
+        true
+    }
+
     /// A call is over: its answer stands for everything below its path.
     pub fn drop_below(&self, path: &str) {
         let mut tape = self.tape();

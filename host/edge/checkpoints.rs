@@ -10,7 +10,7 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 use rusqlite::{Connection, OptionalExtension as _, Transaction};
 use zeroize::Zeroizing;
 
-use super::database::DatabaseError;
+use super::database::{DatabaseError, whole};
 use super::ledger::{append, by_operator, each, number};
 use super::sealing::{KeyError, SealError, Sealed, Sealing};
 use crate::audit::checkpoint::Checkpoint;
@@ -173,22 +173,16 @@ impl Checkpoints {
         u64::try_from(self.0.setting.time.duration().as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// Makes one if it is time, after a record was appended in this transaction.
-    ///
-    /// # Errors
-    /// When the transaction is lost. That there is no checkpoint is no error.
-    pub(super) fn after(&self, rows: &Transaction<'_>, seq: u64, at: u64) -> Result<(), DatabaseError> {
-        if !self.is_time(rows, seq, at)? {
-            return Ok(());
-        }
-        rows.execute_batch("SAVEPOINT checkpoint")?;
-        if self.make(rows).is_ok() {
-            rows.execute_batch("RELEASE checkpoint")?;
-        } else {
-            rows.execute_batch("ROLLBACK TO checkpoint; RELEASE checkpoint")?;
+    /// Makes one if it is time, after a record was appended in this transaction. That there is none holds up nothing.
+    pub(super) fn after(&self, rows: &Transaction<'_>, seq: u64, at: u64) {
+        let made = match self.is_time(rows, seq, at) {
+            Ok(false) => return,
+            Ok(true) => whole(rows, |rows| self.make(rows).map(drop)),
+            Err(error) => Err(error.into()),
+        };
+        if made.is_err() {
             self.known().failed = Some(at);
         }
-        Ok(())
     }
 
     fn is_time(&self, rows: &Connection, seq: u64, at: u64) -> Result<bool, DatabaseError> {

@@ -1,8 +1,8 @@
 //! The database: one SQLite file in the home folder for records, tasks and state.
 //!
 //! One thread writes. It takes what has queued up into one transaction, so that a disk flush (milliseconds) is paid for
-//! all of them, and answers after the commit. Each piece of work stands in a savepoint of its own: one that fails takes
-//! nothing else with it. Other processes may write the same file between transactions; what depends on what is there is
+//! all of them, and answers after the commit. Each piece of work is done as a whole or not at all, in a savepoint where it
+//! is more than one statement: one that fails takes nothing else with it. Other processes may write the same file between transactions; what depends on what is there is
 //! read inside of them. Reads go through a second connection that cannot write.
 
 use std::future::Future;
@@ -29,7 +29,7 @@ const STATEMENTS: usize = 256;
 /// Pieces of work in one transaction, at most.
 const GROUP: usize = 1024;
 /// The layout of the tables.
-const VERSION: i64 = 5;
+const VERSION: i64 = 6;
 
 const TABLES: &str = "
     CREATE TABLE audit (
@@ -237,6 +237,11 @@ const FIFTH: &str = "
     CREATE INDEX judged_at ON judged (at);
 ";
 
+/// What the sixth layout has beside the fifth: an index less, which nothing that is asked was found by.
+const SIXTH: &str = "
+    DROP INDEX judged_at;
+";
+
 /// Why the database did not do something.
 #[derive(Clone, Debug, thiserror::Error, miette::Diagnostic)]
 pub enum DatabaseError {
@@ -342,9 +347,19 @@ impl Database {
         work: impl FnOnce(&Transaction<'_>) -> Result<T, E> + Send + 'static,
         note: impl FnOnce(&Result<T, E>) + Send + 'static,
     ) -> Answer<T, E> {
+        self.write_one(|transaction| whole(transaction, work), note)
+    }
+
+    /// As [`Self::write_noting`], for work that is one statement at most, or sees by itself that it is done as a whole or
+    /// not at all: it is spared a savepoint, for which SQLite copies every page that it touches.
+    pub(crate) fn write_one<T: Send + 'static, E: From<DatabaseError> + Send + 'static>(
+        &self,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T, E> + Send + 'static,
+        note: impl FnOnce(&Result<T, E>) + Send + 'static,
+    ) -> Answer<T, E> {
         let (reply, answer) = oneshot::channel();
-        let work: Work = Box::new(move |transaction| {
-            let result = transaction.map_err(E::from).and_then(|transaction| in_savepoint(transaction, work));
+        self.queue(move |transaction| {
+            let result = done(transaction, work);
             Box::new(move |committed| {
                 let result = committed.map_err(E::from).and(result);
                 note(&result);
@@ -352,7 +367,23 @@ impl Database {
                 let _ = reply.send(result);
             })
         });
-        let ended = || DatabaseError::Commit("the writer has ended".to_owned());
+        Box::pin(async move { answer.await.unwrap_or_else(|_| Err(E::from(ended()))) })
+    }
+
+    /// As [`Self::write_one`], where nobody waits.
+    pub(crate) fn note<T: Send + 'static, E: From<DatabaseError> + Send + 'static>(
+        &self,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T, E> + Send + 'static,
+        note: impl FnOnce(&Result<T, E>) + Send + 'static,
+    ) {
+        self.queue(move |transaction| {
+            let result = done(transaction, work);
+            Box::new(move |committed| note(&committed.map_err(E::from).and(result)))
+        });
+    }
+
+    fn queue(&self, work: impl FnOnce(Result<&mut Transaction<'_>, DatabaseError>) -> Reply + Send + 'static) {
+        let work: Work = Box::new(work);
         let unsent = match &self.queue {
             Some(queue) => queue.send(work).err().map(|error| error.0),
             None => Some(work),
@@ -360,7 +391,6 @@ impl Database {
         if let Some(work) = unsent {
             work(Err(ended()))(Ok(()));
         }
-        Box::pin(async move { answer.await.unwrap_or_else(|_| Err(E::from(ended()))) })
     }
 
     /// As [`Self::write`]; when it is done, nothing of what it replaced is left in the files.
@@ -413,13 +443,11 @@ fn is_busy(error: &rusqlite::Error) -> bool {
 fn lay_out(connection: &mut Connection) -> rusqlite::Result<i64> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let found: i64 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-    let missing = match found {
-        0 => [TABLES, SECOND, THIRD, FOURTH, FIFTH].as_slice(),
-        1 => &[SECOND, THIRD, FOURTH, FIFTH],
-        2 => &[THIRD, FOURTH, FIFTH],
-        3 => &[FOURTH, FIFTH],
-        4 => &[FIFTH],
-        _ => return Ok(found),
+    let layouts = [TABLES, SECOND, THIRD, FOURTH, FIFTH, SIXTH];
+    let Some(missing) =
+        usize::try_from(found).ok().and_then(|found| layouts.get(found..)).filter(|new| !new.is_empty())
+    else {
+        return Ok(found);
     };
     missing.iter().try_for_each(|tables| transaction.execute_batch(tables))?;
     transaction.pragma_update(None, "user_version", VERSION)?;
@@ -427,15 +455,29 @@ fn lay_out(connection: &mut Connection) -> rusqlite::Result<i64> {
     Ok(VERSION)
 }
 
-fn in_savepoint<T, E: From<DatabaseError>>(
-    transaction: &mut Transaction<'_>,
+fn ended() -> DatabaseError {
+    DatabaseError::Commit("the writer has ended".to_owned())
+}
+
+/// Does a piece of work, if its transaction is there.
+fn done<T, E: From<DatabaseError>>(
+    transaction: Result<&mut Transaction<'_>, DatabaseError>,
     work: impl FnOnce(&Transaction<'_>) -> Result<T, E>,
 ) -> Result<T, E> {
-    let failed = |error: rusqlite::Error| E::from(DatabaseError::from(error));
-    // When the disk is full, SQLite may roll back the whole transaction by itself. A savepoint would begin another.
+    let transaction = transaction?;
+    // When the disk is full, SQLite may roll back the whole transaction by itself. What is written then would stand alone.
     if transaction.is_autocommit() {
         return Err(E::from(DatabaseError::Commit("what was written with it could not be".to_owned())));
     }
+    work(transaction)
+}
+
+/// Does work of several statements as a whole, or not at all.
+pub(super) fn whole<T, E: From<DatabaseError>>(
+    transaction: &Transaction<'_>,
+    work: impl FnOnce(&Transaction<'_>) -> Result<T, E>,
+) -> Result<T, E> {
+    let failed = |error: rusqlite::Error| E::from(DatabaseError::from(error));
     let say = |word: &str| transaction.prepare_cached(word)?.execute([]).map(drop);
     say("SAVEPOINT work").map_err(failed)?;
     match work(transaction) {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use rusqlite::OptionalExtension as _;
+use rusqlite::{OptionalExtension as _, Transaction};
 
 use super::database::{Database, DatabaseError};
 use super::ledger::number;
@@ -34,18 +34,18 @@ pub enum JudgementError {
 }
 
 impl Judgements for JudgementList {
-    fn note(&self, judged: Judged) {
+    fn note(&self, judged: Arc<Judged>) {
         let task = judged.principal.task.split('/').next().unwrap_or_default().to_owned();
-        let insert = self.0.write(move |transaction| {
+        // It is written before what is written next. A journal that was deleted meanwhile takes nothing more.
+        let insert = move |transaction: &Transaction<'_>| {
             let (effect, at) = (number(judged.effect), number(judged.at));
             let content = serde_json::to_string(&judged).map_err(|error| DatabaseError::Commit(error.to_string()))?;
             transaction
                 .prepare_cached("INSERT OR REPLACE INTO judged (task, effect, at, content) VALUES (?1, ?2, ?3, ?4)")?
                 .execute((task, effect, at, content))?;
             Ok::<_, DatabaseError>(())
-        });
-        // It is written before what is written next. A journal that was deleted meanwhile takes nothing more.
-        drop(insert);
+        };
+        self.0.note(insert, |_| ());
     }
 }
 

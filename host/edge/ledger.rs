@@ -10,9 +10,9 @@ use rusqlite::{Connection, OptionalExtension as _, Row, Transaction};
 
 pub use self::verdict::Verdict;
 
-use self::standing::Standing;
+use self::standing::{Standing, Turn};
 use super::checkpoints::Checkpoints;
-use super::database::{Answer, Database, DatabaseError};
+use super::database::{Answer, Database, DatabaseError, whole};
 use crate::audit::{AuditError, Entry, Flaw, Hash, Head, Kind, Ledger, Lost, Record, Ticket};
 
 /// Records that are read at once.
@@ -118,12 +118,12 @@ impl AuditLog {
     ) {
         let turn = self.standing.turn(1);
         let noted = Arc::clone(&turn);
-        let write = move |rows: &Transaction<'_>| turn.write(rows, work);
-        drop(self.database.write_noting(write, move |result| {
+        let write = move |rows: &Transaction<'_>| whole(rows, |rows| turn.write(rows, work));
+        self.database.note(write, move |result| {
             // Whoever finds the log whole again finds what was noted.
             note(result.is_ok());
             noted.settle(result);
-        }));
+        });
     }
 }
 
@@ -139,37 +139,39 @@ impl Ledger for AuditLog {
     }
 
     fn append(&self, entry: Entry) -> Result<Ticket, AuditError> {
-        Ok(self.appended(Arc::new(entry), |_| ()))
+        let (work, turn) = self.appending(Arc::new(entry));
+        Ok(self.database.write_one(work, move |result| turn.settle(result)))
     }
 
     fn note(&self, entry: Entry, lost: &Lost) {
         let (lost, entry) = (lost.clone(), Arc::new(entry));
-        let kept = Arc::clone(&entry);
-        drop(self.appended(entry, move |written| {
-            if !written {
-                lost.put(Arc::unwrap_or_clone(kept));
+        let (work, turn) = self.appending(Arc::clone(&entry));
+        self.database.note(work, move |result| {
+            // Whoever finds the log whole again finds what was noted.
+            if result.is_err() {
+                lost.put(Arc::unwrap_or_clone(entry));
             }
-        }));
+            turn.settle(result);
+        });
     }
 }
 
 impl AuditLog {
-    /// Appends a record; `note` is told whether it is written.
-    fn appended(&self, entry: Arc<Entry>, note: impl FnOnce(bool) + Send + 'static) -> Ticket {
+    /// What appends a record, and has to be told what came of it.
+    fn appending(
+        &self,
+        entry: Arc<Entry>,
+    ) -> (impl FnOnce(&Transaction<'_>) -> Result<u64, AuditError> + use<>, Arc<Turn>) {
         let turn = self.standing.turn(1);
-        let noted = Arc::clone(&turn);
-        let checkpoints = self.checkpoints.clone();
+        let (work, checkpoints) = (Arc::clone(&turn), self.checkpoints.clone());
         let append = move |rows: &Transaction<'_>| {
             let seq = append(rows, &entry)?;
-            checkpoints.map_or(Ok(()), |checkpoints| checkpoints.after(rows, seq, entry.at))?;
+            if let Some(checkpoints) = checkpoints {
+                checkpoints.after(rows, seq, entry.at);
+            }
             Ok(seq)
         };
-        let write = move |rows: &Transaction<'_>| turn.write(rows, append);
-        self.database.write_noting(write, move |result| {
-            // Whoever finds the log whole again finds what was noted.
-            note(result.is_ok());
-            noted.settle(result);
-        })
+        (move |rows: &Transaction<'_>| work.write(rows, append), turn)
     }
 }
 

@@ -315,7 +315,7 @@ impl Ledger for Unwritten {
 }
 
 impl Judgements for Unwritten {
-    fn note(&self, _judged: Judged) {}
+    fn note(&self, _judged: Arc<Judged>) {}
 }
 
 impl Desk for Unwritten {

@@ -1,5 +1,7 @@
 //! Keeps what is decided, and on what, so that other grants and rules can be asked the same.
 
+use std::sync::Arc;
+
 use super::{Code, Denied, Effect, Gate, Guard};
 use crate::audit::Entry;
 use crate::policy::judged::{Ground, Judged, Ruling, Thing, named};
@@ -8,7 +10,7 @@ use crate::policy::{Decision, Standing};
 /// An effect that is being decided.
 pub(super) struct Judging<'a> {
     gate: &'a Gate,
-    judged: Judged,
+    judged: Arc<Judged>,
 }
 
 impl<'a, G> Guard<'a, G> {
@@ -29,7 +31,7 @@ impl<'a, G> Guard<'a, G> {
             folder: crate::config::working_folder().to_owned(),
             ruling: Ruling::default(),
         };
-        Judging { gate: self.gate, judged }
+        Judging { gate: self.gate, judged: Arc::new(judged) }
     }
 
     /// What refuses an effect that its capability refuses: what the grant does not cover, others might.
@@ -42,14 +44,15 @@ impl<'a, G> Guard<'a, G> {
 impl Judging<'_> {
     /// This decides next.
     pub(super) fn at(&mut self, ground: Ground) {
-        self.judged.ruling.ground = ground;
+        self.judged().ruling.ground = ground;
     }
 
     /// The rules decide, about a task that stands so.
     pub(super) fn asked(&mut self, standing: &Standing, decision: &Decision) {
-        self.judged.standing = standing.clone();
-        let before = std::mem::take(&mut self.judged.ruling);
-        self.judged.ruling = match decision {
+        let judged = self.judged();
+        judged.standing = standing.clone();
+        let before = std::mem::take(&mut judged.ruling);
+        judged.ruling = match decision {
             Decision::Allow { rules } => Ruling { rules: rules.clone(), ..before },
             Decision::Deny { rules, error } => Ruling { rules: rules.clone(), why: error.clone(), ..before },
             Decision::NeedsApproval { rules, ask } => {
@@ -61,14 +64,14 @@ impl Judging<'_> {
 
     /// It is allowed, by these rules.
     pub(super) fn allowed(&mut self, rules: &[String]) {
-        let ruling = &mut self.judged.ruling;
+        let ruling = &mut self.judged().ruling;
         (ruling.code, ruling.rules) = ("allowed".to_owned(), rules.to_vec());
         self.keep();
     }
 
     /// It did not come to be.
     pub(super) fn denied(&mut self, denied: &Denied) {
-        let ruling = &mut self.judged.ruling;
+        let ruling = &mut self.judged().ruling;
         match denied {
             Denied::Refused(refusal) => {
                 ruling.code = refusal.code.as_str().to_owned();
@@ -89,11 +92,18 @@ impl Judging<'_> {
     /// It is refused with this code.
     pub(super) fn refused(&mut self, ground: Ground, code: Code) {
         self.at(ground);
-        code.as_str().clone_into(&mut self.judged.ruling.code);
+        code.as_str().clone_into(&mut self.judged().ruling.code);
         self.keep();
     }
 
+    /// What is said of it. Once it was kept, this is another one.
+    fn judged(&mut self) -> &mut Judged {
+        Arc::make_mut(&mut self.judged)
+    }
+
     fn keep(&self) {
-        self.gate.judgements.note(self.judged.clone().covered(&self.gate.leaks));
+        let (judged, leaks) = (Arc::clone(&self.judged), &self.gate.leaks);
+        let covered = if leaks.is_empty() { judged } else { Arc::new(Arc::unwrap_or_clone(judged).covered(leaks)) };
+        self.gate.judgements.note(covered);
     }
 }

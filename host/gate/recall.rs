@@ -398,45 +398,42 @@ impl<G> Guard<'_, G> {
             let recorder = &self.gate.recorder;
             let question = Self::question_of(&effect);
             let over = Question { what: "over", ..question.clone() };
-            let (permit, mut settlement) = match self.asked_before::<Kept<u64, Refusal>>(question)? {
+            let ask_over = |over| recorder.exception::<Kept<Option<I::Told>, ()>>(&self.actor.path, self.import, over);
+            // What was over before anything else was written stands alone.
+            if let Exception::Recalled(kept) = ask_over(over.clone()).map_err(Denied::from)? {
+                let settlement = Settlement::of(self.gate, self.actor, self.actor.labels.now(), None);
+                return self.over(kept, Permit::again(effect), settlement, inner).await;
+            }
+            let before = self.actor.labels.now();
+            let (entered, (permit, mut settlement)) = match self.asked_before::<Kept<u64, Refusal>>(question)? {
                 Found::Recalled(entered) => {
                     let number = self.given(entered).map_err(Denied::Refused)?;
-                    self.enter_again(effect, number)
+                    (None, self.enter_again(effect, number))
                 }
                 Found::New(slot) => {
-                    let before = self.actor.labels.now();
                     let decided = self.decide(effect, None).await;
                     let entered = match &decided {
                         Ok((_, settlement)) => Ok(settlement.effect()),
                         Err(Denied::Refused(refusal)) => Err(*refusal),
                         Err(ended) => return Err(ended.clone().into()),
                     };
-                    self.keep(slot, &before, entered);
-                    decided?
+                    self.keep(slot.clone(), &before, entered);
+                    (Some(slot), decided?)
                 }
             };
-            let over = recorder.exception::<Kept<Option<I::Told>, ()>>(&self.actor.path, self.import, over);
-            let slot = match over.map_err(Denied::from)? {
-                Exception::Recalled(Kept { result, gained, usage }) => {
-                    settlement.forget();
-                    let result = match result {
-                        Ok(Some(told)) => inner.again(told),
-                        // What it did to the task's own folder is done again.
-                        Ok(None) | Err(()) => inner.execute(permit).await,
-                    };
-                    self.stands(&gained, usage);
-                    return result;
-                }
+            let slot = match ask_over(over.clone()).map_err(Denied::from)? {
+                Exception::Recalled(kept) => return self.over(kept, permit, settlement, inner).await,
                 Exception::Usual => None,
                 Exception::New(slot) => Some(slot),
             };
-            let before = self.actor.labels.now();
             recorder.begin_call(path);
             let result = inner.execute(permit).await;
             settlement.come_to(&result);
             let told = (!recorder.is_run_again(path)).then(|| inner.told(&result));
             let is_told = told.is_some();
             if let Some(slot) = slot {
+                let alone = entered.filter(|entered| recorder.take_back(path, entered));
+                let slot = alone.map_or(slot, |entered| entered.asking(over));
                 self.keep(slot, &before, Ok::<_, ()>(told));
             }
             if is_told {
@@ -444,6 +441,26 @@ impl<G> Guard<'_, G> {
             }
             result
         })
+    }
+
+    /// A call that was over before. What it did to the task's own folder is done again.
+    async fn over<E, I>(
+        &self,
+        Kept { result, gained, usage }: Kept<Option<I::Told>, ()>,
+        permit: Permit<E>,
+        mut settlement: Settlement<'_>,
+        mut inner: I,
+    ) -> Result<I::Answer, I::Failure>
+    where
+        I: Inner<E>,
+    {
+        settlement.forget();
+        let result = match result {
+            Ok(Some(told)) => inner.again(told),
+            Ok(None) | Err(()) => inner.execute(permit).await,
+        };
+        self.stands(&gained, usage);
+        result
     }
 
     /// What was allowed before, and not over: its outcome is that of the intent that is in the log.

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -187,7 +188,7 @@ fn cover_entry(entry: &mut serde_json::Value, leaks: &Leaks) {
 /// Keeps decisions.
 pub trait Judgements: Send + Sync {
     /// Keeps one, in place of what was kept of the same effect: on the disk no later than what is written next.
-    fn note(&self, judged: Judged);
+    fn note(&self, judged: Arc<Judged>);
 }
 
 /// Keeps none.
@@ -195,7 +196,7 @@ pub trait Judgements: Send + Sync {
 pub struct Unkept;
 
 impl Judgements for Unkept {
-    fn note(&self, _judged: Judged) {}
+    fn note(&self, _judged: Arc<Judged>) {}
 }
 
 #[cfg(test)]

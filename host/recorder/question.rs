@@ -170,6 +170,11 @@ impl Slot {
         Self { place, question, unknown: false, secret: false }
     }
 
+    /// The same place, for another question.
+    pub(crate) fn asking(self, question: Question) -> Self {
+        Self { question, ..self }
+    }
+
     /// The same, for an answer that is a secret.
     pub fn sealed(self) -> Self {
         Self { secret: true, ..self }

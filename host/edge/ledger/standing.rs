@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rusqlite::Transaction;
 
-use super::super::database::DatabaseError;
+use super::super::database::{DatabaseError, whole};
 use super::{append, by_operator};
 use crate::audit::{AuditError, Entry, escaped};
 
@@ -71,7 +71,10 @@ impl Turn {
         work: impl FnOnce(&Transaction<'_>) -> Result<T, DatabaseError>,
     ) -> Result<T, AuditError> {
         let before = self.announce()?;
-        let written = before.map_or(Ok(0), |entry| append(rows, &entry)).and_then(|_| work(rows));
+        let written = match before {
+            None => work(rows),
+            Some(entry) => whole(rows, |rows| append(rows, &entry).and_then(|_| work(rows))),
+        };
         written.map_err(|error| {
             let error = AuditError::from(error);
             let mut state = self.standing.state();
