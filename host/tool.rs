@@ -466,13 +466,22 @@ impl Function {
     ///
     /// The text is not strict JSON, or does not fit the parameters; the error names the place, like `$.filter.limit`.
     pub fn arguments(&self, text: &str) -> Result<(Vec<Val>, String), ArgumentError> {
+        let values = self.values(text)?;
+        let canonical = self.canonical(&values).map_err(ArgumentError::Value)?;
+        Ok((values, canonical))
+    }
+
+    /// As [`Self::arguments`], without the canonical text.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn values(&self, text: &str) -> Result<Vec<Val>, ArgumentError> {
         let Value::Object(entries) = json::parse(text).map_err(ArgumentError::Json)? else {
             return Err(ArgumentError::NoObject);
         };
         let parameters = self.parameters.iter().map(|(name, ty)| (name.as_str(), ty));
-        let values = value::read_fields("parameter", parameters, &entries).map_err(ArgumentError::Value)?;
-        let canonical = self.canonical(&values).map_err(ArgumentError::Value)?;
-        Ok((values, canonical))
+        value::read_fields("parameter", parameters, &entries).map_err(ArgumentError::Value)
     }
 
     /// Writes arguments as canonical JSON: the same text that [`Self::arguments`] gives of equal ones.

@@ -75,8 +75,9 @@ pub(super) async fn released(end: End, gate: &Gate, actor: &Actor, accepted: &La
 
 /// A result does not hold what the task was lent; in what is said of a failure, it is covered.
 async fn without_loans(end: End, gate: &Gate, actor: &Actor) -> End {
-    let texts = end.output.as_ref().map(texts).unwrap_or_default();
-    if let Err(why) = gate.free_of_loans(Exempt::Nobody, texts.into_iter()) {
+    // Nothing is looked at where nothing was lent.
+    let texts = std::iter::once_with(|| end.output.as_ref().map(texts)).flatten().flatten();
+    if let Err(why) = gate.free_of_loans(Exempt::Nobody, texts) {
         let entry = gate.entry(Kind::Refusal, actor, "task.output");
         let refusal = gate.refuse(Code::Denied, Entry { detail: crate::gate::detail("why", &why), ..entry }).await;
         let message = format!("the task's result is withheld (record {}): {why}", refusal.record);
@@ -228,8 +229,8 @@ async fn call_end(
             Some(help),
         );
     };
-    let values = match found.arguments(arguments) {
-        Ok((values, _)) => values,
+    let values = match found.values(arguments) {
+        Ok(values) => values,
         Err(error) => {
             let help = format!("its parameters: {}", found.parameters_schema());
             return End::because(Status::Failed, "invalid-arguments", error.to_string(), Some(help));
