@@ -19,10 +19,14 @@ pub use self::again::{AgainError, Told, Unknown};
 pub use self::keep::{KeepStatus, Kept};
 pub use self::report::{AuditRange, BundleName, Report, ReportedError};
 pub use self::trial::Tried;
-use crate::approval::Mode;
-use crate::audit::AuditError;
+use crate::approval::{Desk, Mode};
+use crate::audit::{AuditError, Ledger};
 use crate::bundle::{Bundle, ComponentSource, Digest};
+use crate::capability::env::Variables;
 use crate::capability::http::Sender;
+use crate::capability::identity::Minter;
+use crate::capability::secrets::Broker;
+use crate::capability::state::Store;
 use crate::capability::stdio::Log;
 use crate::config::{ConfigError, Home};
 use crate::edge::approvals::Approvals;
@@ -42,6 +46,7 @@ use crate::edge::secrets::Secrets;
 use crate::edge::tasks::{EndError, TaskList};
 use crate::edge::telemetry::Telemetry;
 use crate::edge::values::Values;
+use crate::edge::variables::HostVariables;
 use crate::edge::workspace::Workspaces;
 use crate::engine::{Engine, EngineError};
 use crate::gate::Observer;
@@ -51,6 +56,7 @@ use crate::manifest::ManifestError;
 use crate::people::People;
 use crate::policy::Person;
 use crate::policy::in_force::InForce;
+use crate::policy::judged::Judgements;
 use crate::policy::point::Point;
 use crate::runtime::plan::{LoadRefusal, Loader, Plan};
 use crate::settings::Settings;
@@ -62,7 +68,7 @@ const STORES: u32 = 80;
 /// What every task of a home stands on.
 pub struct Host {
     loader: Loader,
-    outside_store: Arc<Values>,
+    standing: Standing,
     folders: HostFolders,
     workspaces: Workspaces,
     web: Arc<dyn Sender>,
@@ -85,6 +91,17 @@ pub struct Host {
     /// What was decided, and on what.
     pub judgements: JudgementList,
     telemetry: Option<Telemetry>,
+}
+
+/// What gates and ports of all tasks have together.
+struct Standing {
+    ledger: Arc<dyn Ledger>,
+    desk: Arc<dyn Desk>,
+    judgements: Arc<dyn Judgements>,
+    store: Arc<dyn Store>,
+    variables: Arc<dyn Variables>,
+    broker: Arc<dyn Broker>,
+    minter: Arc<dyn Minter>,
 }
 
 /// Why a task could not be begun, or its end not be recorded.
@@ -201,11 +218,23 @@ impl Host {
         let checkpoints = Checkpoints::new(Arc::clone(&sealing), settings.audit);
         let audit = AuditLog::new(Arc::clone(&database)).signed(checkpoints);
         let identities = Identities::new(Arc::clone(&database), Arc::clone(&sealing), settings.identity);
+        let secrets = Secrets::new(Arc::clone(&database), Arc::clone(&sealing), &identities, settings.secrets);
+        let approvals = Approvals::new(Arc::clone(&database), audit.clone());
+        let judgements = JudgementList::new(Arc::clone(&database));
+        let standing = Standing {
+            ledger: Arc::new(audit.clone()),
+            desk: Arc::new(approvals.clone()),
+            judgements: Arc::new(judgements.clone()),
+            store: Arc::new(Values(Arc::clone(&database), audit.clone())),
+            variables: Arc::new(HostVariables),
+            broker: Arc::new(secrets.clone()),
+            minter: Arc::new(identities.clone()),
+        };
         Ok(Self {
-            secrets: Secrets::new(Arc::clone(&database), Arc::clone(&sealing), &identities, settings.secrets),
+            standing,
+            secrets,
             identities,
             loader: Loader::new(Engine::new(&home, compiler, stores)?),
-            outside_store: Arc::new(Values(Arc::clone(&database), audit.clone())),
             folders: HostFolders::outside_of(home.path()),
             workspaces: Workspaces::open(&home).map_err(FrontError::Workspace)?,
             web: Arc::new(Web::default()),
@@ -213,8 +242,8 @@ impl Host {
             point: settings.point.map(|point| Arc::new(DecisionPoint::new(point)) as Arc<dyn Point>),
             journal: Journal::new(Arc::clone(&database), audit.clone(), Arc::clone(&sealing)),
             running: Running::open(&home).map_err(FrontError::Running)?,
-            approvals: Approvals::new(Arc::clone(&database), audit.clone()),
-            judgements: JudgementList::new(Arc::clone(&database)),
+            approvals,
+            judgements,
             telemetry: settings.telemetry.map(Telemetry::new),
             tasks: TaskList::new(database),
             audit,

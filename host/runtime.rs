@@ -32,7 +32,7 @@ pub struct Session {
     plan: Arc<Plan>,
     gate: Arc<Gate>,
     seeds: Seeds,
-    ports: Ports,
+    ports: Arc<Ports>,
     shared: Shared,
     itself: Weak<Session>,
 }
@@ -70,7 +70,7 @@ pub type Given = Result<String, types::Failure>;
 
 impl Session {
     /// A task with a plan, about to run.
-    pub fn new(plan: Arc<Plan>, gate: Arc<Gate>, seeds: Seeds, ports: Ports) -> Arc<Self> {
+    pub fn new(plan: Arc<Plan>, gate: Arc<Gate>, seeds: Seeds, ports: Arc<Ports>) -> Arc<Self> {
         Arc::new_cyclic(|itself| Self {
             plan,
             gate,

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicU64;
 
 use super::end::{End, carry_out, refused_at_load, released};
 use super::report::{AuditRange, BundleName, Report};
-use super::{Audience, FrontError, Host, Job, Work, keep};
+use super::{Audience, FrontError, Host, Job, Standing, Work, keep};
 use crate::approval::Desk;
 use crate::audit::{Entry, Kind, Ledger, Lost};
 use crate::budget::Budget;
@@ -17,7 +17,6 @@ use crate::capability::state::Store;
 use crate::edge::keep::Destination;
 use crate::edge::running::Hold;
 use crate::edge::tasks::{Ended, Started};
-use crate::edge::variables::HostVariables;
 use crate::edge::workspace::TaskFolder;
 use crate::gate::{Actor, Gate};
 use crate::label::Labels;
@@ -56,7 +55,7 @@ pub(super) struct Course {
     name: BundleName,
     work: Work,
     plan: Option<Result<Arc<Plan>, LoadRefusal>>,
-    ports: Ports,
+    ports: Arc<Ports>,
     seeds: Seeds,
     tank: Tank,
     output: Labels,
@@ -106,17 +105,16 @@ impl Host {
     /// What a task of this home stands on.
     pub(super) fn ground(&self, task: TaskId, seeds: Seeds, key: [u8; 32], recorder: Arc<Recorder>) -> Ground {
         let workspace = self.workspaces.of(&task.to_string());
-        let (ledger, desk) = (Arc::new(self.audit.clone()), Arc::new(self.approvals.clone()));
-        let judgements = Arc::new(self.judgements.clone());
+        let Standing { ledger, desk, judgements, .. } = &self.standing;
         Ground {
             task,
             seeds,
             key,
             recorder,
             effects: 0,
-            ledger,
-            desk,
-            judgements,
+            ledger: Arc::clone(ledger),
+            desk: Arc::clone(desk),
+            judgements: Arc::clone(judgements),
             workspace,
             folders: None,
             store: None,
@@ -147,17 +145,18 @@ impl Host {
         });
         let labels = plan.as_ref().map(|plan| plan.root.labels.clone()).unwrap_or_default();
         let actor = Actor::new(task, &name.name, &work.root(), name.digest.clone(), user);
+        let standing = &self.standing;
         let ports = Ports {
-            store: store.unwrap_or_else(|| Arc::clone(&self.outside_store) as _),
+            store: store.unwrap_or_else(|| Arc::clone(&standing.store)),
             folders: ground.folders.unwrap_or_else(|| Arc::new(self.folders.fixing(folders))),
             workspace: Arc::clone(&workspace) as _,
-            variables: Arc::new(HostVariables),
+            variables: Arc::clone(&standing.variables),
             log: Arc::clone(&audience.log),
             web: Arc::clone(&self.web),
-            broker: Arc::new(self.secrets.clone()),
-            minter: Arc::new(self.identities.clone()),
+            broker: Arc::clone(&standing.broker),
+            minter: Arc::clone(&standing.minter),
         };
-        let (actor, plan) = (Arc::new(actor.carrying(labels)), Some(plan));
+        let (actor, plan, ports) = (Arc::new(actor.carrying(labels)), Some(plan), Arc::new(ports));
         Course { gate, actor, name, work, plan, ports, seeds, tank, output, keep, workspace }
     }
 
@@ -238,7 +237,7 @@ impl Course {
             None => End::nothing(),
             Some(Err(refusal)) => refused_at_load(gate, actor, refusal).await,
             Some(Ok(plan)) => {
-                let session = Session::new(plan, Arc::clone(gate), self.seeds.clone(), self.ports.clone());
+                let session = Session::new(plan, Arc::clone(gate), self.seeds.clone(), Arc::clone(&self.ports));
                 let end = carry_out(&session, &self.work, gate, actor, &mut self.tank, cancelled).await;
                 released(end, gate, actor, &self.output).await
             }

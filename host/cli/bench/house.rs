@@ -3,7 +3,10 @@
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
+
+use tokio::sync::Notify;
 
 use super::super::recipe::{Recipe, What};
 use super::super::{Failure, this_program};
@@ -48,6 +51,9 @@ state = { namespace = "bench" }
 
 [tools.subject]
 "#;
+
+/// Tasks that can all run at once.
+pub(super) const RUNNABLE: usize = 1_000;
 
 /// A home with what is measured in it.
 pub(super) struct House {
@@ -173,13 +179,77 @@ impl House {
         Ok(Sample { operations: times * workers, took: begun.elapsed() })
     }
 
+    /// Tasks that could all run at once, on all workers, and perhaps one that burns fuel without pause: the median of how long
+    /// it took from when one was handed in until it had ended.
+    pub(super) fn runnable(self: &Arc<Self>, tasks: usize, with_burner: bool) -> Result<Duration, String> {
+        let crew = self.crew(super::workers(), tasks + 1)?;
+        let (stop, burning) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let burner = with_burner.then(|| {
+            let (house, stop, burning) = (Arc::clone(self), Arc::clone(&stop), Arc::clone(&burning));
+            crew.hand_in(move |host| async move {
+                let audience = nobody();
+                let burn = host.trial(house.agent(&serde_json::json!({ "burn": u32::MAX })), &audience, None);
+                let mut burn = std::pin::pin!(burn);
+                // It has begun once it has yielded.
+                let first = std::future::poll_fn(|context| Poll::Ready(burn.as_mut().poll(context))).await;
+                burning.notify_one();
+                let ended = match first {
+                    Poll::Ready(ended) => ended,
+                    Poll::Pending => tokio::select! {
+                        ended = burn => ended,
+                        () = stop.notified() => return Ok(()),
+                    },
+                };
+                let ended = ended.map_err(|error| error.to_string())?;
+                Err(format!("what was to burn fuel ended before the others: {}", ended.status.as_str()))
+            })
+        });
+        if with_burner {
+            let runtime = super::super::runtime().map_err(|_| "there is no runtime".to_owned())?;
+            runtime.block_on(burning.notified());
+        }
+        let mut latencies = self.run_all(&crew, tasks)?;
+        stop.notify_one();
+        if let Some(burner) = burner {
+            burner.map_err(|error| error.to_string())?.blocking_recv().map_err(|error| error.to_string())??;
+        }
+        latencies.sort_unstable();
+        latencies.get(tasks / 2).copied().ok_or_else(|| "no task ran".to_owned())
+    }
+
+    /// Hands in tasks, all of them at once, and gives how long each took.
+    fn run_all(self: &Arc<Self>, crew: &Crew, tasks: usize) -> Result<Vec<Duration>, String> {
+        let hand_in = |_| {
+            let (house, begun) = (Arc::clone(self), Instant::now());
+            crew.hand_in(move |host| async move {
+                let tried = host.trial(house.function(), &nobody(), None).await;
+                succeeded(tried.map_err(|error| error.to_string())?)?;
+                Ok::<_, String>(begun.elapsed())
+            })
+        };
+        let coming: Result<Vec<_>, _> = (0..tasks).map(hand_in).collect();
+        let coming = coming.map_err(|error| error.to_string())?.into_iter();
+        coming.map(|one| one.blocking_recv().map_err(|error| error.to_string())?).collect()
+    }
+
+    /// Tasks that could all run at once, while others wait for an effect.
+    pub(super) fn beside_waiting(self: &Arc<Self>, tasks: usize, waiting: usize) -> Taken {
+        let ((took, ran), _) = self.waiting(waiting, |crew| {
+            let begun = Instant::now();
+            let ran = self.run_all(crew, tasks);
+            (begun.elapsed(), ran)
+        })?;
+        let operations = u32::try_from(ran?.len()).unwrap_or(u32::MAX);
+        Ok(Sample { operations, took })
+    }
+
     /// So many tasks that wait for an effect all at once, and what is done while they do.
     pub(super) fn waiting<T>(
         self: &Arc<Self>,
         tasks: usize,
-        meanwhile: impl FnOnce() -> T,
+        meanwhile: impl FnOnce(&Crew) -> T,
     ) -> Result<(T, Duration), String> {
-        let crew = self.crew(super::workers(), tasks)?;
+        let crew = self.crew(super::workers(), tasks + RUNNABLE)?;
         let waiting = Arc::new(Waiting::default());
         let begun = Instant::now();
         let hand_in = |number: usize| {
@@ -198,7 +268,7 @@ impl House {
         let mut coming = coming.into_iter();
         // One that ends before it waits has failed, and says why below.
         waiting.until(tasks, || crew.live() + crew.queued() == tasks);
-        let (arrived, done) = (begun.elapsed(), meanwhile());
+        let (arrived, done) = (begun.elapsed(), meanwhile(&crew));
         let begun = Instant::now();
         waiting.let_go();
         coming.try_for_each(|one| one.blocking_recv().map_err(|error| error.to_string())?)?;

@@ -65,9 +65,9 @@ pub(super) fn of_one(Held { by, tasks, folder }: &Held) -> Result<u64, Failure> 
     let each = |before: u64, during: u64| during.saturating_sub(before) / u64::from(*tasks);
     if *by == Side::Task {
         let house = Arc::new(House::open(&house, &Subject::ours()?, tasks + 64)?);
-        house.waiting(FIRST, || ()).map_err(failed)?;
+        house.waiting(FIRST, |_| ()).map_err(failed)?;
         let before = held().map_err(failed)?;
-        return Ok(each(before, house.waiting(many, held).map_err(failed)?.0.map_err(failed)?));
+        return Ok(each(before, house.waiting(many, |_| held()).map_err(failed)?.0.map_err(failed)?));
     }
     let home = Home::open(Some(&house.join("home"))).map_err(crate::front::FrontError::from)?;
     let (program, wasm) = (this_program()?, subject::agent()?);

@@ -35,6 +35,8 @@ pub(super) struct Ratios {
     pub(super) fuel_json: Option<f64>,
     /// The same for a tight loop.
     pub(super) fuel_sieve: Option<f64>,
+    /// How long a task of many takes beside one that burns fuel without pause, over without that.
+    pub(super) latency_beside_burner: Option<f64>,
     /// A whole task with its start and end on the disk, a hundred at a time, over bare wasmtime.
     pub(super) recorded_task_over_wasmtime: Option<f64>,
 }
@@ -56,12 +58,13 @@ impl Ratios {
             fuel_sha256: over("sha256_fuel", "sha256_no_fuel"),
             fuel_json: over("json_fuel", "json_no_fuel"),
             fuel_sieve: over("sieve_fuel", "sieve_no_fuel"),
+            latency_beside_burner: over("latency_beside_burner", "latency"),
             recorded_task_over_wasmtime: over("task_recorded", "wasmtime_task"),
         }
     }
 
     /// Each with what it means.
-    fn told(&self) -> [(&'static str, Option<f64>); 12] {
+    fn told(&self) -> [(&'static str, Option<f64>); 13] {
         [
             ("a task over bare wasmtime", self.task_over_wasmtime),
             ("a task over bare wasmtime, its start and end on the disk", self.recorded_task_over_wasmtime),
@@ -71,6 +74,7 @@ impl Ratios {
             ("`ambit run` over `wasmtime run`", self.start_over_wasmtime_run),
             ("a waiting task beyond bare wasmtime, bytes", self.waiting_task_extra_bytes),
             ("a task among many over one among 100", self.task_at_10000_over_100),
+            ("a task's latency beside one that burns fuel", self.latency_beside_burner),
             ("tasks per second, two workers over one", self.two_cores_over_one),
             ("fuel on SHA-256", self.fuel_sha256),
             ("fuel on JSON", self.fuel_json),

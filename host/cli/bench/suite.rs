@@ -9,7 +9,7 @@ use serde_json::json;
 use wasmtime::component::Component;
 
 use super::bare::Bare;
-use super::house::House;
+use super::house::{House, RUNNABLE};
 use super::report::{Ratios, Results};
 use super::series::{Measure, Sample, Series, Taken, Unmeasured, interleaved};
 use super::subject::{self, Subject};
@@ -230,9 +230,10 @@ fn loading<'a>(folder: &Path, sides: &'a Sides) -> Vec<Measure<'a>> {
     vec![measure("load", "a new engine, and a component from its cache", load)]
 }
 
-/// Tasks that wait for an effect, a hundred at once and as many as were asked for; and instances of bare wasmtime that do.
+/// Tasks that wait for an effect, a hundred at once and as many as were asked for; instances of bare wasmtime that do; and tasks
+/// that can all run, beside those and beside one that burns fuel.
 fn crowds(sides: &Sides, tasks: u32) -> Vec<Measure<'_>> {
-    let ours = |at_once| Ok(sides.house.waiting(at_once, || ())?.1);
+    let ours = |at_once| Ok(sides.house.waiting(at_once, |_| ())?.1);
     let theirs = |at_once| {
         let begun = Instant::now();
         Bare::waiting(&sides.agent, at_once, || ())?;
@@ -243,7 +244,20 @@ fn crowds(sides: &Sides, tasks: u32) -> Vec<Measure<'_>> {
         crowded("task_among_many", format!("a task that waits for an effect, {tasks} at once"), tasks, tasks, ours),
         crowded("wasmtime_among_100", "the same in bare wasmtime, 100 at once".to_owned(), 100, tasks, theirs),
         crowded("wasmtime_among_many", format!("the same in bare wasmtime, {tasks} at once"), tasks, tasks, theirs),
+        measure("task_beside_waiting", &format!("a task of {RUNNABLE} at once, while {tasks} wait"), move || {
+            sides.house.beside_waiting(RUNNABLE, tasks as usize)
+        }),
+        measure("latency", &format!("from handing in one task of {RUNNABLE} until its end"), move || {
+            latency(sides, false)
+        }),
+        measure("latency_beside_burner", "the same, beside one that burns fuel without pause", move || {
+            latency(sides, true)
+        }),
     ]
+}
+
+fn latency(sides: &Sides, with_burner: bool) -> Taken {
+    Ok(Sample { operations: 1, took: sides.house.runnable(RUNNABLE, with_burner)? })
 }
 
 /// So many at once, in waves of as many in all.
