@@ -17,6 +17,9 @@ use tokio::task::LocalSet;
 
 use super::Host;
 
+/// Pieces of work that a worker takes in one turn, at most.
+const TURN: usize = 8;
+
 /// How many tasks there may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capacity {
@@ -73,20 +76,22 @@ impl Shared {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The next work, once there is some and room for it; none at the end.
-    async fn next(&self) -> Option<Work> {
+    /// The next work, once there is some and room for it; none at the end. Where much waits, several pieces are taken in one
+    /// turn, so that a guest which computes has its turn less often than they.
+    async fn next(&self) -> Option<Vec<Work>> {
         loop {
             let changed = self.changed.notified();
             {
                 let mut queue = self.queue();
-                if queue.live < self.capacity.live
-                    && let Some(work) = queue.waiting.pop_front()
-                {
-                    queue.live += 1;
+                let room = self.capacity.live.saturating_sub(queue.live).min(queue.waiting.len());
+                if room > 0 {
+                    let share = queue.waiting.len() / self.capacity.workers;
+                    let taken: Vec<_> = queue.waiting.drain(..share.clamp(1, TURN).min(room)).collect();
+                    queue.live += taken.len();
                     if !queue.waiting.is_empty() && queue.live < self.capacity.live {
                         self.changed.notify_one();
                     }
-                    return Some(work);
+                    return Some(taken);
                 }
                 if queue.closed && queue.waiting.is_empty() {
                     self.changed.notify_waiters();
@@ -208,13 +213,15 @@ impl Drop for Crew {
 /// A worker: takes work as long as there is some, and carries it out beside the rest that it took.
 async fn work(shared: Arc<Shared>) {
     let mut tasks = tokio::task::JoinSet::new();
-    while let Some(work) = shared.next().await {
-        let alive = Alive(Arc::clone(&shared));
-        let running = work(Arc::clone(&shared.host));
-        tasks.spawn_local(async move {
-            let _alive = alive;
-            running.await;
-        });
+    while let Some(taken) = shared.next().await {
+        for work in taken {
+            let alive = Alive(Arc::clone(&shared));
+            let running = work(Arc::clone(&shared.host));
+            tasks.spawn_local(async move {
+                let _alive = alive;
+                running.await;
+            });
+        }
         // What has ended is let go of; what it came to was told.
         while tasks.try_join_next().is_some() {}
         // Others come first: whoever is less busy takes what is next.
