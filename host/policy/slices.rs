@@ -52,9 +52,10 @@ impl Slices {
     pub(super) fn of(schema: &Schema, rules: &[Policy]) -> Self {
         // The schema was made here, and Cedar has read it: its actions can be told.
         let hierarchy = schema.action_entities().unwrap_or_else(|_| Entities::empty());
+        let rules: Vec<Known<'_>> = rules.iter().map(Known::of).collect();
         let actions = schema.actions().map(|action| {
             let above = hierarchy.ancestors(action).into_iter().flatten().cloned().collect();
-            let applicable: Vec<&Policy> = rules.iter().filter(|rule| is_about(rule, action, &above)).collect();
+            let applicable: Vec<_> = rules.iter().filter(|known| is_about(known.rule, action, &above)).collect();
             (name(action), OfAction::of(action.clone(), above, &applicable))
         });
         Self(actions.collect())
@@ -93,40 +94,46 @@ impl Slices {
 }
 
 impl OfAction {
-    fn of(action: EntityUid, groups: HashSet<EntityUid>, rules: &[&Policy]) -> Self {
-        let names: BTreeSet<String> = rules.iter().filter_map(|rule| named(rule)).collect();
+    fn of(action: EntityUid, groups: HashSet<EntityUid>, rules: &[&Known<'_>]) -> Self {
+        let names: BTreeSet<&str> = rules.iter().filter_map(|known| known.named.as_deref()).collect();
         let with = |resource: Option<&str>| {
-            let applies = rules.iter().filter(|rule| {
-                let named = named(rule);
-                named.is_none() || named.as_deref() == resource
-            });
+            let applies = rules.iter().filter(|known| known.named.is_none() || known.named.as_deref() == resource);
             // Names are unique: that was seen to when the rules were read.
-            PolicySet::from_policies(applies.map(|rule| (*rule).clone())).unwrap_or_default()
+            PolicySet::from_policies(applies.map(|known| known.rule.clone())).unwrap_or_default()
         };
-        let named = names.iter().map(|name| (name.clone(), with(Some(name)))).collect();
-        let looks = rules.iter().any(|rule| looks_at_arguments(rule));
-        let steady = rules.iter().all(|rule| is_steady(rule));
-        let mut parts = BTreeSet::new();
-        rules.iter().filter_map(|rule| rule.to_json().ok()).for_each(|rule| parts_of_context(&rule, &mut parts));
+        let named = names.into_iter().map(|name| (name.to_owned(), with(Some(name)))).collect();
+        let looks = rules.iter().any(|known| known.looks);
+        let steady = rules.iter().all(|known| known.steady);
+        let parts = rules.iter().flat_map(|known| known.parts.iter().cloned()).collect();
         Self { action, groups, others: with(None), named, looks, steady, parts }
     }
 }
 
-/// Whether a rule speaks of arguments; one that only quotes the word is taken for one that does.
-fn looks_at_arguments(rule: &Policy) -> bool {
-    rule.to_json().map_or(true, |json| json.to_string().contains("\"args\""))
+/// A rule, with what its text says of it. Cedar reads the text each time that it is asked for it in JSON, so that is done once.
+struct Known<'a> {
+    rule: &'a Policy,
+    /// The resource that its scope names.
+    named: Option<String>,
+    /// As [`OfAction`] has it, of this rule alone. One that only quotes a word is taken for one that looks.
+    looks: bool,
+    steady: bool,
+    parts: BTreeSet<String>,
+}
+
+impl<'a> Known<'a> {
+    fn of(rule: &'a Policy) -> Self {
+        let (named, json) = (named(rule), rule.to_json());
+        let Ok(json) = json else { return Self { rule, named, looks: true, steady: false, parts: BTreeSet::new() } };
+        let mut parts = BTreeSet::new();
+        parts_of_context(&json, &mut parts);
+        let text = json.to_string();
+        let steady = !PASSING.iter().any(|word| text.contains(word)) && looks_at_parts(&json["conditions"]);
+        Self { rule, named, looks: text.contains("\"args\""), steady, parts }
+    }
 }
 
 /// What a rule may look at that passes. One that only quotes such a word is taken for one that looks.
 const PASSING: [&str; 4] = ["\"now\"", "\"weekday\"", "\"usage\"", "::Task\""];
-
-/// Whether a rule decides the same whenever it is asked the same by a task of the same kind.
-fn is_steady(rule: &Policy) -> bool {
-    rule.to_json().is_ok_and(|rule| {
-        let text = rule.to_string();
-        !PASSING.iter().any(|word| text.contains(word)) && looks_at_parts(&rule["conditions"])
-    })
-}
 
 /// Whether an expression looks at parts of the task and of the context, and not at one of them as a whole.
 fn looks_at_parts(expression: &Value) -> bool {
@@ -187,7 +194,7 @@ mod tests {
 
     fn steady(condition: &str) -> bool {
         let text = format!("permit (principal, action, resource) when {{ {condition} }};");
-        is_steady(&text.parse().unwrap())
+        Known::of(&text.parse().unwrap()).steady
     }
 
     #[test]
@@ -195,10 +202,10 @@ mod tests {
         let condition = "(context has bytes && context.bytes < 3) || [context[\"a key\"]].contains(resource.key)";
         let text =
             format!("permit (principal, action, resource) when {{ {condition} }} unless {{ context.depth == 1 }};");
-        let (rule, mut found): (Policy, _) = (text.parse().unwrap(), BTreeSet::new());
-        assert!(is_steady(&rule));
-        parts_of_context(&rule.to_json().unwrap(), &mut found);
-        assert_eq!(found, ["a key", "bytes", "depth"].map(ToOwned::to_owned).into());
+        let rule: Policy = text.parse().unwrap();
+        let known = Known::of(&rule);
+        assert!(known.steady && known.named.is_none() && !known.looks);
+        assert_eq!(known.parts, ["a key", "bytes", "depth"].map(ToOwned::to_owned).into());
     }
 
     #[test]
