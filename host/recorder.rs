@@ -243,12 +243,19 @@ impl Recorder {
 
     /// Keeps an answer.
     pub fn keep<A: Serialize>(&self, slot: Slot, answer: &A) {
-        let Some(row) = self.row(slot, answer) else { return };
+        let Some(row) = self.fitted(slot, answer) else { return };
         self.tape().hold(row);
     }
 
     /// An answer, to be kept in a transaction that is not the recorder's own. None where nothing is recorded.
-    pub fn row<A: Serialize>(&self, Slot { place, question, secret, .. }: Slot, answer: &A) -> Option<Row> {
+    pub fn row<A: Serialize>(&self, slot: Slot, answer: &A) -> Option<Row> {
+        let row = self.fitted(slot, answer)?;
+        self.tape().written.insert(Arc::clone(&row.place.path));
+        Some(row)
+    }
+
+    /// An answer as a row, if anything is recorded and there is room for it.
+    fn fitted<A: Serialize>(&self, Slot { place, question, secret, .. }: Slot, answer: &A) -> Option<Row> {
         let mut tape = self.tape();
         if self.mode == Mode::Replay || tape.ended.is_some() {
             return None;
@@ -265,7 +272,6 @@ impl Recorder {
             return None;
         }
         tape.room -= size(&row);
-        tape.written.insert(Arc::clone(&row.place.path));
         Some(row)
     }
 
@@ -418,4 +424,67 @@ impl Strand {
 fn diverged(place: &Place, recorded: Option<String>, asked: Option<&'static str>) -> Divergence {
     let store = if place.path.is_empty() { "the task".to_owned() } else { format!("call {}", place.path) };
     Divergence { store, import: place.import, recorded, asked }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Keeps batches for the test.
+    #[derive(Default)]
+    struct Kept(Mutex<Vec<Batch>>);
+
+    impl Keeper for Kept {
+        fn keep(&self, batch: Batch) {
+            self.0.lock().unwrap().push(batch);
+        }
+    }
+
+    fn asked(recorder: &Recorder, path: &str, import: u64, what: &'static str) -> Slot {
+        match recorder.ask::<u64>(&path.into(), import, Question::new(what, b"")).unwrap() {
+            Found::New(slot) => slot,
+            Found::Recalled(answer) => panic!("{answer} was recorded"),
+        }
+    }
+
+    /// A call that asks something; between that and its end, perhaps, what was asked is written.
+    fn call(recorder: &Recorder, import: u64, is_written: bool) -> bool {
+        let (begun, path) = (asked(recorder, "", import, "tools.call"), import.to_string());
+        recorder.keep(begun.clone(), &import);
+        recorder.begin_call(&path);
+        let within = asked(recorder, &path, 1, "state.read");
+        recorder.keep(within, &7_u64);
+        if is_written {
+            recorder.flush();
+        }
+        let (over, is_alone) = (asked(recorder, "", import, "over"), recorder.take_back(&path, &begun));
+        let over = if is_alone { begun.asking(Question::new("over", b"")) } else { over };
+        recorder.keep(over, &import);
+        recorder.drop_below(&path);
+        is_alone
+    }
+
+    #[test]
+    fn a_call_that_was_over_before_anything_was_written_is_one_row() {
+        let kept = Arc::new(Kept::default());
+        let recorder = Recorder::recording(Arc::clone(&kept) as _, 10_000);
+        assert!(call(&recorder, 1, false));
+        assert!(!call(&recorder, 2, true));
+        assert!(call(&recorder, 3, false));
+        recorder.flush();
+        let batches = kept.0.lock().unwrap();
+        let rows = batches.iter().flat_map(|batch| &batch.rows);
+        let rows: Vec<_> = rows.map(|row| (&*row.place.path, row.place.import, row.place.part, &*row.what)).collect();
+        let expected = [
+            ("", 1, 0, "over"),
+            ("", 2, 0, "tools.call"),
+            ("2", 1, 0, "state.read"),
+            ("", 2, 1, "over"),
+            ("", 3, 0, "over"),
+        ];
+        assert_eq!(rows, expected);
+        assert_eq!(batches.last().unwrap().over, ["2"], "what was written below is deleted");
+        // What was taken back, and what was dropped before it was written, takes no room.
+        assert_eq!(10_000 - recorder.tape().room, rows.len() as u64 * (ROW + 1));
+    }
 }

@@ -3,7 +3,7 @@
 
 use super::support::{Scene, guest};
 
-const KEYS: [&str; 11] = [
+const KEYS: [&str; 12] = [
     "task_over_wasmtime",
     "tool_call_over_wasmtime",
     "task_over_process",
@@ -11,6 +11,7 @@ const KEYS: [&str; 11] = [
     "start_over_wasmtime_run",
     "waiting_task_extra_bytes",
     "task_at_10000_over_100",
+    "latency_beside_burner",
     "two_cores_over_one",
     "fuel_sha256",
     "fuel_json",
@@ -24,7 +25,8 @@ fn scene() -> Scene {
 #[test]
 fn ratios_are_of_what_was_asked_for_and_the_rest_is_null() {
     let scene = scene();
-    let only = "task,wasmtime_task,tool_call,host_call,load,task_among_100,task_among_many,waiting_task_extra_bytes,\
+    let only = "task,wasmtime_task,tool_call,host_call,load,task_among_100,task_among_many,wasmtime_among_100,\
+        wasmtime_among_many,task_beside_waiting,latency,latency_beside_burner,waiting_task_extra_bytes,\
         sha256_fuel,sha256_no_fuel,json_fuel,json_no_fuel,sieve_fuel,sieve_no_fuel";
     let answer = scene.ambit(&[
         "--format",
@@ -55,6 +57,7 @@ fn ratios_are_of_what_was_asked_for_and_the_rest_is_null() {
             "tool_call_over_wasmtime",
             "waiting_task_extra_bytes",
             "task_at_10000_over_100",
+            "latency_beside_burner",
             "fuel_sha256",
             "fuel_json",
             "fuel_sieve",
