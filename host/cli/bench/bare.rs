@@ -87,7 +87,7 @@ impl Bare {
         let mut store = self.store()?;
         let instance = self.pre.instantiate_async(&mut store).await?;
         let called = instance
-            .get_func(&mut store, &self.export)
+            .get_func(&mut store, self.export)
             .ok_or_else(|| wasmtime::Error::msg("the function is not there"))?;
         let mut results = vec![Val::Bool(false); usize::from(self.gives)];
         let begun = Instant::now();
