@@ -13,7 +13,7 @@
 //! - [`label`] marks data, and what has touched it;
 //! - [`recorder`] stands at the import border; [`task`] names tasks and keeps their clocks; [`config`] holds what the host
 //!   takes from the machine, [`settings`] what its operator says; [`address`] tells public addresses from others; [`secret`]
-//!   holds what nobody may see.
+//!   holds what nobody may see; what the host does for a guest is polled on stacks that `aside` lends.
 
 pub mod address;
 pub mod approval;
