@@ -11,8 +11,8 @@ use std::task::{Context, Poll};
 use corosensei::on_stack;
 use corosensei::stack::DefaultStack;
 
-/// Bytes of a stack that is lent; what is not touched of it costs nothing.
-const STACK: usize = 1 << 20;
+/// Bytes of a stack that is lent, as many as a fiber has; what is not touched of it costs nothing.
+const STACK: usize = 2 << 20;
 /// Stacks that a thread keeps: one for each call of a tool within a call.
 const KEPT: usize = 16;
 
