@@ -62,6 +62,9 @@ impl std::fmt::Debug for Recorder {
     }
 }
 
+/// The question whose answer is what a call of a tool came to.
+pub const OVER: &str = "over";
+
 /// What a row takes beside its answer, in bytes.
 const ROW: u64 = 64;
 
@@ -422,6 +425,9 @@ impl Strand {
 }
 
 fn diverged(place: &Place, recorded: Option<String>, asked: Option<&'static str>) -> Divergence {
+    // The end of a call stands for all of it, and a reader knows it by the name of the call.
+    let recorded = recorded.map(|what| if what == OVER { "tools.call".to_owned() } else { what });
+    let asked = asked.map(|what| if what == OVER { "tools.call" } else { what });
     let store = if place.path.is_empty() { "the task".to_owned() } else { format!("call {}", place.path) };
     Divergence { store, import: place.import, recorded, asked }
 }
@@ -475,6 +481,9 @@ mod tests {
         let batches = kept.0.lock().unwrap();
         let rows = batches.iter().flat_map(|batch| &batch.rows);
         let rows: Vec<_> = rows.map(|row| (&*row.place.path, row.place.import, row.place.part, &*row.what)).collect();
+        let again = Recorder::recalling(Mode::Resume, Arc::new(Nowhere), batches[0].rows.clone(), 10_000);
+        let why = again.ask::<u64>(&"".into(), 1, Question::new(OVER, b"other")).unwrap_err();
+        assert!(why.to_string().contains("`tools.call` was recorded with other arguments"), "{why}");
         let expected = [
             ("", 1, 0, "over"),
             ("", 2, 0, "tools.call"),

@@ -8,7 +8,7 @@ use super::settlement::Settlement;
 use super::{Denied, Effect, Failure, Guard, Permit, Refusal};
 use crate::aside::aside;
 use crate::audit::{Entry, Kind};
-use crate::recorder::{Exception, Found, Question};
+use crate::recorder::{Exception, Found, OVER, Question};
 
 /// An effect that is a task of its own.
 pub trait Inner<E> {
@@ -50,7 +50,7 @@ impl<G> Guard<'_, G> {
         aside(|| async move {
             let recorder = &self.gate.recorder;
             let question = Self::question_of(&effect);
-            let over = Question { what: "over", ..question.clone() };
+            let over = Question { what: OVER, ..question.clone() };
             let ask_over = |over| recorder.exception::<Kept<Option<I::Told>, ()>>(&self.actor.path, self.import, over);
             // What was over before anything else was written stands alone.
             if let Exception::Recalled(kept) = ask_over(over.clone()).map_err(Denied::from)? {
