@@ -131,14 +131,14 @@ fn a_sink_takes_what_it_accepts_and_what_it_is_labelled_with() {
 #[test]
 fn names_that_a_guest_made_up_are_its_own_text_in_the_log() {
     let scene = scene(&format!("{GRANT}{ACCEPTED}"));
-    let made_up = call("the-secret-is-4711.x", &json!({}));
-    run(&scene, &[made_up.clone(), read(), made_up, call("marker.remove", &json!({ "label": "is-4712" }))]);
+    let made_up = call("the-secret-is-marlin.x", &json!({}));
+    run(&scene, &[made_up.clone(), read(), made_up, call("marker.remove", &json!({ "label": "is-hidden-yonder" }))]);
     let refusals = scene.records_of("refusal", "tools.call");
-    assert_eq!((&refusals[0]["resource"], &refusals[0]["text"]), (&json!("Tool"), &json!("the-secret-is-4711.x")));
+    assert_eq!((&refusals[0]["resource"], &refusals[0]["text"]), (&json!("Tool"), &json!("the-secret-is-marlin.x")));
     // Not even there, once it carries a label: the log may be shown to anyone.
     assert_eq!((&refusals[1]["resource"], &refusals[1]["text"]), (&json!("Tool"), &json!("")));
     let log = scene.ambit(&["--format", "json", "audit", "show", "--after", &refusals[0]["seq"].to_string()]);
-    assert!(!log.stdout.contains("4711") && !log.stdout.contains("4712"), "{log:?}");
+    assert!(!log.stdout.contains("marlin") && !log.stdout.contains("yonder"), "{log:?}");
 }
 
 #[test]
