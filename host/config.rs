@@ -157,7 +157,7 @@ pub fn canonical(path: &Path) -> Option<PathBuf> {
     path.canonicalize().ok()
 }
 
-/// Fresh random bytes of the operating system.
+/// Fresh random bytes of the operating system, for what outlives a task.
 ///
 /// # Errors
 /// When the operating system has none to give.
@@ -165,6 +165,15 @@ pub fn entropy() -> Result<[u8; 32], ConfigError> {
     let mut bytes = [0; 32];
     getrandom::fill(&mut bytes).map_err(ConfigError::Entropy)?;
     Ok(bytes)
+}
+
+/// Random bytes that nobody can foresee, for one task: of a generator (ChaCha, seeded and seeded again by the operating
+/// system), because asking the kernel costs as much as a thirtieth of a task.
+///
+/// # Panics
+/// When the operating system has no entropy to give.
+pub fn unforeseen() -> [u8; 32] {
+    rand::random()
 }
 
 /// Lets this process open as many files as the machine allows it: every folder that a guest holds is an open file.

@@ -327,14 +327,14 @@ impl Job {
 
     /// What its randomness grows from: the operator's choice; else the bundle and the input, and entropy where that is
     /// granted.
-    fn seeds(&self, bundle: &BundleName, input: &Digest) -> Result<Seeds, ConfigError> {
-        Ok(match &self.seed {
+    fn seeds(&self, bundle: &BundleName, input: &Digest) -> Seeds {
+        match &self.seed {
             Some(seed) => Seeds { fixed: seed.clone(), granted: seed.clone() },
             None => Seeds {
                 fixed: Seed::of(&[bundle.digest.as_bytes(), input.to_string().as_bytes()]),
-                granted: Seed::from(crate::config::entropy()?),
+                granted: Seed::from(crate::config::unforeseen()),
             },
-        })
+        }
     }
 
     /// Seeds of a task that nobody tells again.

@@ -486,8 +486,10 @@ impl<'a, G> Guard<'a, G> {
 /// # Errors
 /// The labels that it does not accept, in a sentence.
 pub fn cleared(carried: &Labels, accepted: &Labels) -> Result<(), String> {
-    let held = carried.without(accepted);
-    if held.is_empty() { Ok(()) } else { Err(format!("the task carries what may not go there: {held}")) }
+    if carried.is_among(accepted) {
+        return Ok(());
+    }
+    Err(format!("the task carries what may not go there: {}", carried.without(accepted)))
 }
 
 /// The time of a record.

@@ -74,6 +74,11 @@ impl Labels {
         self.0.contains(label)
     }
 
+    /// Whether each is among `others`.
+    pub fn is_among(&self, others: &Self) -> bool {
+        self.0.is_subset(&others.0)
+    }
+
     /// The labels, by name.
     pub fn iter(&self) -> impl Iterator<Item = &Label> {
         self.0.iter()

@@ -85,9 +85,12 @@ impl Recorder {
 
     /// Gives what was recorded. Rows without an answer are of effects that the operator does not want to be repeated.
     pub fn recalling(mode: Mode, keeper: Arc<dyn Keeper>, rows: Vec<Row>, room: u64) -> Self {
-        let written = rows.iter().map(|row| Arc::clone(&row.place.path)).collect();
+        // Most have none: to sort nothing costs more than to look for it.
+        let mut written = BTreeSet::new();
+        written.extend(rows.iter().map(|row| Arc::clone(&row.place.path)));
         let room = room.saturating_sub(rows.iter().map(size).sum());
-        let recalled = rows.into_iter().map(|row| (row.place.clone(), row)).collect();
+        let mut recalled = BTreeMap::new();
+        recalled.extend(rows.into_iter().map(|row| (row.place.clone(), row)));
         let (pending, parts) = (Batch::default(), BTreeMap::new());
         let tape = Tape {
             recalled,

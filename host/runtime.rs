@@ -10,6 +10,7 @@ pub mod plan;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
+use std::task::Poll;
 use std::time::Duration;
 
 use wasmtime::component::{Instance, Val};
@@ -127,6 +128,13 @@ impl Session {
     async fn within_time<T>(&self, mut run: Pin<&mut impl Future<Output = Result<T, Broken>>>) -> Result<T, Broken> {
         let budget = &self.gate.budget;
         budget.begin();
+        // Most tasks never wait: they need no timer, and nothing can end them meanwhile.
+        if let Some(why) = self.gate.recorder.ended() {
+            return Err(Broken::Unrecalled(why));
+        }
+        if let Poll::Ready(result) = std::future::poll_fn(|context| Poll::Ready(run.as_mut().poll(context))).await {
+            return self.result(result);
+        }
         loop {
             // While a person is waited for, the time that is left stays what it is.
             let ended = self.gate.recorder.until_ended();
@@ -137,13 +145,17 @@ impl Session {
                 timed = timed => timed,
             };
             match timed {
-                // What never waits never comes to the timer.
-                Ok(result) => {
-                    return budget.in_time().and(budget.overdrawn()).map_err(Broken::Exhausted).and(result);
-                }
+                Ok(result) => return self.result(result),
                 Err(_) => budget.in_time().map_err(Broken::Exhausted)?,
             }
         }
+    }
+
+    /// What came of it, unless a limit was spent that nothing stopped it at.
+    fn result<T>(&self, result: Result<T, Broken>) -> Result<T, Broken> {
+        let budget = &self.gate.budget;
+        // What never waits never comes to the timer.
+        budget.in_time().and(budget.overdrawn()).map_err(Broken::Exhausted).and(result)
     }
 
     /// Makes a store for a component, with everything that it is granted opened, and instantiates it there.

@@ -55,7 +55,7 @@ impl TaskId {
 
 impl fmt::Display for TaskId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.root)?;
+        f.write_str(self.root.array_to_str(&mut [0; ulid::ULID_LEN]))?;
         self.path.iter().try_for_each(|number| write!(f, "/{number}"))
     }
 }

@@ -40,6 +40,7 @@ pub(super) async fn carry_out(
         }
     });
     tokio::select! {
+        biased;
         end = run => end,
         () = cancelled => End::because(Status::Cancelled, "cancelled", "the operator stopped it", None),
     }
@@ -48,42 +49,36 @@ pub(super) async fn carry_out(
 /// The result of a task is a sink: what it carries must be accepted, or it stays inside. So must what it says when it
 /// fails or breaks down.
 pub(super) async fn released(end: End, gate: &Gate, actor: &Actor, accepted: &Labels) -> End {
-    let end = without_loans(end, gate, actor).await;
-    let Err(why) = cleared(&actor.labels.now(), accepted) else { return end };
-    let is_its_own = matches!(end.status, Status::Succeeded | Status::Failed | Status::Trapped);
-    if !is_its_own {
-        return end;
-    }
-    let entry = gate.entry(Kind::Refusal, actor, "task.output");
-    let refusal = gate.refuse(Code::Denied, Entry { detail: crate::gate::detail("why", &why), ..entry }).await;
-    let help = "if its result may carry them, add them to `accepts` under [output] in the grants".to_owned();
-    match end.status {
-        Status::Succeeded => End::because(
-            Status::Refused,
-            "denied",
-            format!("the task's result is withheld (record {}): {why}", refusal.record),
-            Some(help),
-        ),
-        status => {
-            // The word that it gave for its failure is its own as well.
-            let code = if status == Status::Trapped { "trapped" } else { "withheld" };
-            let message = format!("what it said is withheld (record {}): {why}", refusal.record);
-            End::because(status, code, message, Some(help))
-        }
-    }
-}
-
-/// A result does not hold what the task was lent; in what is said of a failure, it is covered.
-async fn without_loans(end: End, gate: &Gate, actor: &Actor) -> End {
     // Nothing is looked at where nothing was lent.
     let texts = std::iter::once_with(|| end.output.as_ref().map(texts)).flatten().flatten();
     if let Err(why) = gate.free_of_loans(Exempt::Nobody, texts) {
-        let entry = gate.entry(Kind::Refusal, actor, "task.output");
-        let refusal = gate.refuse(Code::Denied, Entry { detail: crate::gate::detail("why", &why), ..entry }).await;
-        let message = format!("the task's result is withheld (record {}): {why}", refusal.record);
+        let message = Box::pin(withheld(gate, actor, "the task's result", &why)).await;
         let help = "a result holds no credentials; `[output]` cannot allow it".to_owned();
         return End::because(Status::Refused, "denied", message, Some(help));
     }
+    let end = without_loans(end, gate);
+    let Err(why) = cleared(&actor.labels.now(), accepted) else { return end };
+    let (status, code, what) = match end.status {
+        Status::Succeeded => (Status::Refused, "denied", "the task's result"),
+        // The word that it gave for its failure is its own as well.
+        Status::Failed => (Status::Failed, "withheld", "what it said"),
+        Status::Trapped => (Status::Trapped, "trapped", "what it said"),
+        _ => return end,
+    };
+    let message = Box::pin(withheld(gate, actor, what, &why)).await;
+    let help = "if its result may carry them, add them to `accepts` under [output] in the grants".to_owned();
+    End::because(status, code, message, Some(help))
+}
+
+/// Records that something stays inside, and says so.
+async fn withheld(gate: &Gate, actor: &Actor, what: &str, why: &str) -> String {
+    let entry = gate.entry(Kind::Refusal, actor, "task.output");
+    let refusal = gate.refuse(Code::Denied, Entry { detail: crate::gate::detail("why", why), ..entry }).await;
+    format!("{what} is withheld (record {}): {why}", refusal.record)
+}
+
+/// In what is said of a failure, what the task was lent is covered.
+fn without_loans(end: End, gate: &Gate) -> End {
     let error = end.error.map(|error| ReportedError { message: gate.leaks.covered(error.message), ..error });
     End { error, ..end }
 }
@@ -241,7 +236,7 @@ async fn call_end(
         Err(broken) => return End::broken(broken),
     };
     let (Outcome::Ok(value) | Outcome::Err(value)) = &outcome;
-    if let Err(exhausted) = gate.budget.output(value.to_string().len() as u64) {
+    if let Err(exhausted) = gate.budget.output(crate::tool::json::length(value)) {
         return End::exhausted(&exhausted);
     }
     match outcome {

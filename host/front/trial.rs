@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::end::End;
 use super::run::Ground;
-use super::{Audience, FrontError, Host, Job};
+use super::{Audience, Host, Job};
 use crate::capability::state::Store;
 use crate::recorder::{Nowhere, Recorder};
 use crate::task::{Status, TaskId};
@@ -23,21 +23,13 @@ pub struct Tried {
 impl Host {
     /// Runs a job as [`Self::run`] does, but for its name in the list of tasks, its journal, and the records of its start and
     /// its end. Its effects are decided on and recorded as ever; its state is kept by `store`, if that is given.
-    ///
-    /// # Errors
-    /// When the machine has no entropy.
-    pub async fn trial(
-        &self,
-        job: Job,
-        audience: &Audience,
-        store: Option<Arc<dyn Store>>,
-    ) -> Result<Tried, FrontError> {
-        let key = crate::config::entropy()?;
+    pub async fn trial(&self, job: Job, audience: &Audience, store: Option<Arc<dyn Store>>) -> Tried {
+        let key = crate::config::unforeseen();
         let seeds = job.seeds_of_trial(&key);
         let recorder = Arc::new(Recorder::recording(Arc::new(Nowhere), job.limits.journal));
         let ground = Ground { store, ..self.ground(TaskId::generate(), seeds, key, recorder) };
         let mut course = self.course(job, ground, audience);
         let End { status, output, error } = course.take(std::future::pending()).await;
-        Ok(Tried { status, output, error: error.map(|error| error.message) })
+        Tried { status, output, error: error.map(|error| error.message) }
     }
 }

@@ -296,6 +296,24 @@ impl Reader<'_> {
 const ESCAPES: [(char, char); 8] =
     [('"', '"'), ('\\', '\\'), ('/', '/'), ('b', '\u{8}'), ('f', '\u{c}'), ('n', '\n'), ('r', '\r'), ('t', '\t')];
 
+/// How many bytes a value has as a text, without blanks.
+pub fn length(value: &Value) -> u64 {
+    struct Count(u64);
+    impl std::io::Write for Count {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 += bytes.len() as u64;
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut count = Count(0);
+    // Nothing of it fails: a value has a text, and what counts takes all.
+    let _ = serde_json::to_writer(&mut count, value);
+    count.0
+}
+
 /// Writes a value in the one form that all equal values share (JCS, RFC 8785).
 ///
 /// No space; keys ordered by their UTF-16 code units; numbers as ECMAScript writes them, so that `5.0` and `5` are the same.

@@ -200,9 +200,10 @@ pub(crate) fn read_fields<'a>(
     fields: impl Iterator<Item = (&'a str, &'a Type)> + Clone,
     entries: &Map<String, Value>,
 ) -> Result<Vec<Val>, ValueError> {
-    let known: BTreeSet<&str> = fields.clone().map(|(name, _)| name).collect();
-    if let Some(name) = entries.keys().find(|name| !known.contains(name.as_str())) {
-        return Err(unknown(kind, name, known.into_iter()).into());
+    // There are few fields, and no more keys than that are looked for: the first that is none of them ends it.
+    let known = || fields.clone().map(|(name, _)| name);
+    if let Some(name) = entries.keys().find(|name| !known().any(|known| known == name.as_str())) {
+        return Err(unknown(kind, name, known()).into());
     }
     let read = |(name, ty): (&str, &Type)| match entries.get(name) {
         Some(value) => from_json(ty, value).map_err(|error| error.field(name)),

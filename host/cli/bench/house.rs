@@ -122,7 +122,7 @@ impl House {
         let begun = Instant::now();
         runtime.block_on(async {
             for _ in 0..times {
-                succeeded(self.host.trial(job(), &audience, None).await.map_err(|error| error.to_string())?)?;
+                succeeded(self.host.trial(job(), &audience, None).await)?;
             }
             Ok(Sample { operations: times, took: begun.elapsed() })
         })
@@ -165,8 +165,7 @@ impl House {
             crew.hand_in(move |host| async move {
                 let audience = nobody();
                 for _ in 0..times {
-                    let tried = host.trial(house.function(), &audience, None).await;
-                    succeeded(tried.map_err(|error| error.to_string())?)?;
+                    succeeded(host.trial(house.function(), &audience, None).await)?;
                 }
                 Ok::<_, String>(())
             })
@@ -200,8 +199,7 @@ impl House {
                         () = stop.notified() => return Ok(()),
                     },
                 };
-                let ended = ended.map_err(|error| error.to_string())?;
-                Err(format!("what was to burn fuel ended before the others: {}", ended.status.as_str()))
+                Err::<(), _>(format!("what was to burn fuel ended before the others: {}", ended.status.as_str()))
             })
         });
         if with_burner {
@@ -222,8 +220,7 @@ impl House {
         let hand_in = |_| {
             let (house, begun) = (Arc::clone(self), Instant::now());
             crew.hand_in(move |host| async move {
-                let tried = host.trial(house.function(), &nobody(), None).await;
-                succeeded(tried.map_err(|error| error.to_string())?)?;
+                succeeded(host.trial(house.function(), &nobody(), None).await)?;
                 Ok::<_, String>(begun.elapsed())
             })
         };
@@ -256,11 +253,7 @@ impl House {
             let (house, waiting) = (Arc::clone(self), Arc::clone(&waiting));
             crew.hand_in(move |host| async move {
                 let job = house.agent(&waiting_for(number));
-                let tried = host
-                    .trial(job, &nobody(), Some(Arc::new(Slow(waiting))))
-                    .await
-                    .map_err(|error| error.to_string())?;
-                succeeded(tried)
+                succeeded(host.trial(job, &nobody(), Some(Arc::new(Slow(waiting)))).await)
             })
         };
         let coming: Result<Vec<_>, _> = (0..tasks).map(hand_in).collect();
