@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
 use std::path::Path;
 use std::str::FromStr;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use cap_std::fs::Dir;
@@ -23,13 +24,18 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::arguments::{RecordType, mistake};
+use super::compiled::Compiled;
 use super::schema::{CALLS, SchemaText, Terms};
-use super::{Ask, Policy};
+use super::{Ask, Policy, Rules};
 use crate::bundle::Digest;
 use crate::manifest::{HumanDuration, ManifestError, Source, suggestion};
 
 /// The rule that stands where an operator wrote none.
 const BUILT_IN: &str = "@id(\"built-in\")\npermit (principal, action, resource);\n";
+/// Its name.
+const BUILT_IN_NAME: &str = "built-in";
+/// Where it is said to stand.
+const BUILT_IN_FILE: &str = "built-in policy";
 
 /// The largest policy file, in bytes.
 const FILE_LIMIT: u64 = 1 << 20;
@@ -154,7 +160,7 @@ impl RuleFiles {
     }
 
     pub(super) fn of(sources: Vec<Source>) -> Self {
-        let built_in = [Source::new("built-in policy", BUILT_IN)];
+        let built_in = [Source::new(BUILT_IN_FILE, BUILT_IN)];
         let mut hash = Sha256::new();
         for source in if sources.is_empty() { built_in.as_slice() } else { sources.as_slice() } {
             hash.update((source.text().len() as u64).to_be_bytes());
@@ -176,16 +182,21 @@ impl Policy {
     /// When a file is no Cedar, or a rule does not fit the schema that the terms make: with its place.
     pub fn of(files: &RuleFiles, terms: &Terms<'_>) -> Result<Self, ManifestError> {
         let SchemaText { text, arguments, .. } = terms.schema();
+        let arguments = Arc::new(arguments);
+        if files.sources.is_empty() {
+            let source = Source::new(BUILT_IN_FILE, BUILT_IN);
+            let written =
+                BTreeMap::from([(BUILT_IN_NAME.to_owned(), Written { source, span: 0..BUILT_IN.trim_end().len() })]);
+            let rules = Rules::BuiltIn { schema: text, compiled: OnceLock::new() };
+            return Ok(Self { rules, arguments, written, digest: files.digest });
+        }
         let schema_source = Source::new("policy schema", text.as_str());
         let (schema, _) = Schema::from_cedarschema_str(&text).map_err(|error| at(&schema_source, &error))?;
-        let built_in = files.sources.is_empty();
-        let stand_in = [Source::new("built-in policy", BUILT_IN)];
-        let sources = if built_in { stand_in.as_slice() } else { files.sources.as_slice() };
         let validator = Validator::new(schema.clone());
         let reader = Reader { validator, actions: terms.action_names(), terms, arguments: &arguments };
         let mut rules: Vec<Rule> = Vec::new();
         let mut seen: BTreeMap<PolicyId, String> = BTreeMap::new();
-        for source in sources {
+        for source in &files.sources {
             for (policy, written) in named(source)? {
                 let id = policy.id().clone();
                 if let Some(first) = seen.insert(id.clone(), written.place()) {
@@ -195,8 +206,18 @@ impl Policy {
                 rules.extend(reader.read(policy, written)?);
             }
         }
-        Ok(Self::new(schema, arguments, rules, files.digest, built_in))
+        let written = rules.iter().map(|rule| (rule.policy.id().to_string(), rule.written.clone())).collect();
+        let rules = Rules::Written(Box::new(Compiled::new(schema, Arc::clone(&arguments), rules)));
+        Ok(Self { rules, arguments, written, digest: files.digest })
     }
+}
+
+/// The rule that stands where the operator wrote none, under a schema.
+pub(super) fn built_in(schema: &str, arguments: &Arc<HashMap<String, RecordType>>) -> Result<Compiled, String> {
+    let (schema, _) = Schema::from_cedarschema_str(schema).map_err(|error| error.to_string())?;
+    let rules = named(&Source::new(BUILT_IN_FILE, BUILT_IN)).map_err(|error| error.to_string())?;
+    let rules = rules.into_iter().map(|(policy, written)| Rule { policy, written, approvable: None }).collect();
+    Ok(Compiled::new(schema, Arc::clone(arguments), rules))
 }
 
 /// Checks rules against what they can speak of.

@@ -255,7 +255,9 @@ mod slicing {
         ) {
             let text: String = rules.iter().enumerate().map(|(index, parts)| rule(index, *parts)).collect();
             let sliced = policy(&text).unwrap();
-            let whole = Policy { slices: sliced.slices.unsliced(), ..policy(&text).unwrap() };
+            let whole = policy(&text).unwrap();
+            let Rules::Written(compiled) = whole.rules else { unreachable!("it was written") };
+            let whole = Policy { rules: Rules::Written(Box::new(compiled.unsliced())), ..whole };
             prop_assert_eq!(judge(&sliced, size), judge(&whole, size));
         }
     }

@@ -54,7 +54,7 @@ impl Reader {
     /// The shape of a parameter. One that has too many places is left out as a whole.
     pub(super) fn parameter(&mut self, path: &str, ty: &Type) -> Shape {
         let (left, known) = (self.left, self.omitted.len());
-        self.shape(path, ty).unwrap_or_else(|| {
+        self.shape(path, ty, false).unwrap_or_else(|| {
             self.left = left;
             self.omitted.truncate(known);
             self.omit(path, "too large to describe")
@@ -66,8 +66,9 @@ impl Reader {
         Shape::Omitted
     }
 
-    /// The shape of a type, unless there are too many places.
-    fn shape(&mut self, path: &str, ty: &Type) -> Option<Shape> {
+    /// The shape of a type, unless there are too many places. An option at a place that need not be there already is a
+    /// record of its own, unless it is in a list.
+    fn shape(&mut self, path: &str, ty: &Type, optional: bool) -> Option<Shape> {
         self.left = self.left.checked_sub(1)?;
         Some(match ty {
             Type::Bool => Shape::Bool,
@@ -88,7 +89,10 @@ impl Reader {
             ),
             Type::Variant(variant) => self.cases(path, variant.cases().map(|case| (case.name, case.ty)))?,
             Type::Result(result) => self.cases(path, [("ok", result.ok()), ("err", result.err())].into_iter())?,
-            Type::Option(option) => Shape::Option(Box::new(self.shape(path, &option.ty())?)),
+            Type::Option(option) if optional && !path.contains("[]") => {
+                Shape::Option(Box::new(self.shape(&format!("{path}.some"), &option.ty(), true)?))
+            }
+            Type::Option(option) => Shape::Option(Box::new(self.shape(path, &option.ty(), true)?)),
             Type::List(list) => self.list(path, &list.ty())?,
             Type::FixedLengthList(list) => self.list(path, &list.ty())?,
             Type::Map(map) => {
@@ -103,14 +107,14 @@ impl Reader {
     }
 
     fn member(&mut self, path: &str, name: &str, ty: &Type) -> Option<(String, Shape)> {
-        Some((name.to_owned(), self.shape(&format!("{path}.{name}"), ty)?))
+        Some((name.to_owned(), self.shape(&format!("{path}.{name}"), ty, false)?))
     }
 
     fn list(&mut self, path: &str, item: &Type) -> Option<Shape> {
         let item = if *item == Type::U8 {
             self.omit(path, "bytes: policies have no type for them")
         } else {
-            self.shape(&format!("{path}[]"), item)?
+            self.shape(&format!("{path}[]"), item, false)?
         };
         Some(Shape::List(Box::new(item)))
     }
@@ -121,7 +125,7 @@ impl Reader {
             self.left = self.left.checked_sub(1)?;
             let attribute = if name == "case" { "case.value" } else { name };
             let payload = match ty {
-                Some(ty) => Some(self.shape(&format!("{path}.{attribute}"), &ty)?),
+                Some(ty) => Some(self.shape(&format!("{path}.{attribute}"), &ty, true)?),
                 None => None,
             };
             read.push(Case { name: name.to_owned(), attribute: attribute.to_owned(), payload });

@@ -153,7 +153,7 @@ fn the_deepest_types_are_decided_on_the_stack_of_a_decision() {
     }
     let args = described(&[("a", type_of(&definitions, "$t22"))]);
     let schema = schema(&args);
-    stacker::grow(crate::policy::STACK, || request(&args, args.attribute([&value]), &schema));
+    stacker::grow(crate::policy::compiled::STACK, || request(&args, args.attribute([&value]), &schema));
 }
 
 #[test]
