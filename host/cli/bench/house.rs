@@ -1,7 +1,7 @@
 //! Ambit's side: a home of its own, with a bundle of two components, and jobs that stand on them.
 
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -58,7 +58,6 @@ pub(super) const RUNNABLE: usize = 1_000;
 /// A home with what is measured in it.
 pub(super) struct House {
     pub(super) host: Arc<Host>,
-    folder: PathBuf,
     /// A job of the agent, and one of the function alone.
     agent: Job,
     function: Job,
@@ -88,12 +87,7 @@ impl House {
         };
         let function = job(function)?;
         let agent = job(What::Bundle { bundle, policy, input: "\"\"".to_owned() })?;
-        Ok(Self { host, folder: folder.to_owned(), agent, function })
-    }
-
-    /// Where the bundle and its policy are.
-    pub(super) fn folders(&self) -> (PathBuf, PathBuf, PathBuf) {
-        (self.folder.join("bundle"), self.folder.join("policy"), self.folder.join("home"))
+        Ok(Self { host, agent, function })
     }
 
     /// The function alone.

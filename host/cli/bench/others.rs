@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::super::this_program;
-use super::house::House;
 use super::series::{Measure, Sample, Taken};
 use super::subject;
 use crate::config::Instant;
@@ -27,6 +26,13 @@ const PYTHON: &str = "import sys; t = sys.argv[1]; print(f'{len(t)} characters, 
 const NODE: &str = "const t = process.argv[1]; \
     console.log(`${t.length} characters, ${new Set(t).size} of them different`)";
 const TEXT: &str = "the quick brown fox";
+
+const TRIVIAL: &str = r#"name = "trivial"
+version = "0.1.0"
+
+[agent]
+component = "agent.wasm"
+"#;
 
 /// A program with its arguments.
 fn started(program: &Path, arguments: &[&str]) -> Command {
@@ -115,14 +121,9 @@ pub(super) fn measures<'a>(folder: &Path) -> Vec<Measure<'a>> {
 }
 
 /// The command lines of wasmtime, with a component that it compiled beforehand, and of ambit, with one that is in its cache.
-pub(super) fn starts<'a>(house: &House, folder: &Path) -> Vec<Measure<'a>> {
-    let (bundle, policy, home) = house.folders();
+pub(super) fn starts<'a>(folder: &Path) -> Vec<Measure<'a>> {
     let text = |path: &Path| path.to_string_lossy().into_owned();
-    let ours = this_program().map_err(|_| "ambit's own program is not found".to_owned()).map(|program| {
-        let (bundle, policy, home) = (text(&bundle), text(&policy), text(&home));
-        let arguments = ["--home", &home, "run", &bundle, "--policy", &policy, "--text", "--input", "input"];
-        (program, arguments.map(ToOwned::to_owned).to_vec())
-    });
+    let ours = trivial(&folder.join("start"));
     let theirs = precompiled(folder)
         .map(|(program, file)| (program, ["run", "--allow-precompiled", &text(&file)].map(ToOwned::to_owned).to_vec()));
     let expected = "5 characters, 5 of them different";
@@ -130,6 +131,23 @@ pub(super) fn starts<'a>(house: &House, folder: &Path) -> Vec<Measure<'a>> {
         process("ambit_run", "`ambit run` of a cached bundle, as a process", 3, 1, ours, expected),
         process("wasmtime_run", "`wasmtime run` of a precompiled component", 3, 1, theirs, expected),
     ]
+}
+
+/// A bundle that asks for nothing, in a home of its own, and how it is run.
+fn trivial(folder: &Path) -> Result<(PathBuf, Vec<String>), String> {
+    let program = this_program().map_err(|_| "ambit's own program is not found".to_owned())?;
+    let agent = subject::trivial().map_err(|_| "ambit's own component cannot be read".to_owned())?;
+    for (path, content) in [
+        ("bundle/bundle.toml", TRIVIAL.as_bytes()),
+        ("bundle/agent.wasm", &agent),
+        ("policy/grants.toml", b"bundle = \"trivial\"\n"),
+    ] {
+        super::write(&folder.join(path), content).map_err(|_| "its bundle cannot be written".to_owned())?;
+    }
+    let [bundle, policy, home] =
+        ["bundle", "policy", "home"].map(|name| folder.join(name).to_string_lossy().into_owned());
+    let arguments = ["--home", &home, "run", &bundle, "--policy", &policy, "--text", "--input", "input"];
+    Ok((program, arguments.map(ToOwned::to_owned).to_vec()))
 }
 
 fn precompiled(folder: &Path) -> Result<(PathBuf, PathBuf), String> {

@@ -8,6 +8,7 @@ use super::super::{Failure, call};
 /// Our own, built from `guest-examples/bench`, in the format of gzip.
 const YARDSTICK: &[u8] = include_bytes!("guests/yardstick.wasm.gz");
 const AGENT: &[u8] = include_bytes!("guests/bench-agent.wasm.gz");
+const TRIVIAL: &[u8] = include_bytes!("guests/bench-trivial.wasm.gz");
 const COMMAND: &[u8] = include_bytes!("guests/bench-command.wasm.gz");
 
 /// A function of a component, and what it is called with.
@@ -43,6 +44,11 @@ pub(super) fn yardstick() -> Result<Vec<u8>, Failure> {
 /// The agent that calls a tool, waits, or does little.
 pub(super) fn agent() -> Result<Vec<u8>, Failure> {
     unpacked(AGENT)
+}
+
+/// The agent that asks for nothing.
+pub(super) fn trivial() -> Result<Vec<u8>, Failure> {
+    unpacked(TRIVIAL)
 }
 
 /// A command that does what the agent does with a text, for other runtimes.

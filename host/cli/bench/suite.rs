@@ -79,7 +79,7 @@ pub(super) fn run(
         measures.extend(computing(&sides));
         measures.extend(others::measures(folder));
     }
-    measures.extend(others::starts(&sides.house, folder));
+    measures.extend(others::starts(folder));
     measures.extend(loading(folder, &sides));
     let mut crowds = crowds(&sides, tasks);
     let known: Vec<&str> = measures.iter().chain(&crowds).map(|measure| measure.name).chain([MEMORY]).collect();
