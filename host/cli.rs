@@ -136,6 +136,10 @@ struct Context {
 }
 
 impl Context {
+    fn opening(&self) -> Result<crate::front::Opening, Failure> {
+        Ok(crate::front::Opening::of_one_at_a_time(self.home.as_deref(), &this_program()?)?)
+    }
+
     fn host(&self) -> Result<crate::front::Host, Failure> {
         Ok(crate::front::Host::open(self.home.as_deref(), &this_program()?)?)
     }

@@ -167,7 +167,7 @@ pub fn entropy() -> Result<[u8; 32], ConfigError> {
     Ok(bytes)
 }
 
-/// Random bytes that nobody can foresee, for one task: of a generator (ChaCha, seeded and seeded again by the operating
+/// Random bytes that nobody can foresee, for one task: of a generator (`ChaCha`, seeded and seeded again by the operating
 /// system), because asking the kernel costs as much as a thirtieth of a task.
 ///
 /// # Panics

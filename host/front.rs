@@ -31,7 +31,7 @@ use crate::capability::stdio::Log;
 use crate::config::{ConfigError, Home};
 use crate::edge::approvals::Approvals;
 use crate::edge::checkpoints::Checkpoints;
-use crate::edge::database::{Database, DatabaseError};
+use crate::edge::database::{self, Database, DatabaseError};
 use crate::edge::decision_point::DecisionPoint;
 use crate::edge::folder::HostFolders;
 use crate::edge::http::Web;
@@ -64,6 +64,14 @@ use crate::task::{Seed, Seeds};
 
 /// Stores that can live at once where one task runs at a time: each call of a tool within a call has one.
 const STORES: u32 = 80;
+
+/// A home that is being opened: what does not need its database is there already.
+pub struct Opening {
+    home: Arc<Home>,
+    database: database::Opening,
+    settings: Settings,
+    loader: Loader,
+}
 
 /// What every task of a home stands on.
 pub struct Host {
@@ -210,10 +218,60 @@ impl Host {
     /// # Errors
     /// When the home or the engine cannot be opened.
     pub fn with_room(home: Option<&Path>, compiler: &Path, stores: u32) -> Result<Self, FrontError> {
+        Opening::begin(home, compiler, stores)?.opened()
+    }
+
+    /// The host is of no more use, because the process ends: what the engine mapped is the kernel's to take back.
+    pub fn leave(self) {
+        let Self { loader, .. } = self;
+        std::mem::forget(loader);
+    }
+
+    /// Where the decision point is that decides beside the rules, if there is one.
+    pub fn decision_point(&self) -> Option<String> {
+        self.point.as_ref().map(|point| point.place())
+    }
+
+    /// What makes components ready to run.
+    pub fn loader(&self) -> &Loader {
+        &self.loader
+    }
+}
+
+impl Opening {
+    /// Begins to open a home for tasks that run one at a time.
+    ///
+    /// # Errors
+    /// When the home or the engine cannot be opened.
+    pub fn of_one_at_a_time(home: Option<&Path>, compiler: &Path) -> Result<Self, FrontError> {
+        Self::begin(home, compiler, STORES)
+    }
+
+    fn begin(home: Option<&Path>, compiler: &Path, stores: u32) -> Result<Self, FrontError> {
         crate::config::raise_open_files();
         let home = Arc::new(Home::open(home)?);
-        let database = Database::open(&home)?;
-        let settings = Settings::open(&home)?;
+        let database = Database::opening(&home)?;
+        let (settings, loader) = (Settings::open(&home)?, Loader::new(Engine::new(&home, compiler, stores)?));
+        Ok(Self { home, database, settings, loader })
+    }
+
+    /// What makes components ready to run.
+    pub fn loader(&self) -> &Loader {
+        &self.loader
+    }
+
+    /// The people whom its configuration names.
+    pub fn people(&self) -> &People {
+        &self.settings.people
+    }
+
+    /// The open home.
+    ///
+    /// # Errors
+    /// When its database, or a folder of it, cannot be opened.
+    pub fn opened(self) -> Result<Host, FrontError> {
+        let Self { home, database, settings, loader } = self;
+        let database = database.opened()?;
         let sealing = Arc::new(Sealing::new(&home, &settings.store.key, settings.store.before.as_ref()));
         let checkpoints = Checkpoints::new(Arc::clone(&sealing), settings.audit);
         let audit = AuditLog::new(Arc::clone(&database)).signed(checkpoints);
@@ -230,11 +288,11 @@ impl Host {
             broker: Arc::new(secrets.clone()),
             minter: Arc::new(identities.clone()),
         };
-        Ok(Self {
+        Ok(Host {
             standing,
             secrets,
             identities,
-            loader: Loader::new(Engine::new(&home, compiler, stores)?),
+            loader,
             folders: HostFolders::outside_of(home.path()),
             workspaces: Workspaces::open(&home).map_err(FrontError::Workspace)?,
             web: Arc::new(Web::default()),
@@ -248,16 +306,6 @@ impl Host {
             tasks: TaskList::new(database),
             audit,
         })
-    }
-
-    /// Where the decision point is that decides beside the rules, if there is one.
-    pub fn decision_point(&self) -> Option<String> {
-        self.point.as_ref().map(|point| point.place())
-    }
-
-    /// What makes components ready to run.
-    pub fn loader(&self) -> &Loader {
-        &self.loader
     }
 }
 

@@ -9,13 +9,13 @@ use super::{Context, Failure, Mistake, run};
 use crate::approval::Mode;
 use crate::bundle::{ComponentSource, open_folder};
 use crate::capability;
-use crate::front::{self, Host, Job, Work};
+use crate::front::{self, Job, Work};
 use crate::grant::Manifest;
 use crate::manifest::ManifestError;
 use crate::policy::Policy;
 use crate::policy::in_force::{Again, InForce};
 use crate::policy::rules::RuleFiles;
-use crate::runtime::plan::{Effective, Plan};
+use crate::runtime::plan::{Effective, Loader, Plan};
 use crate::task::Seed;
 
 /// What a component may do that is tried without a grant: be heard.
@@ -44,18 +44,18 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn call(context: &Context, arguments: Arguments) -> Result<ExitCode, Failure> {
-    let host = context.host()?;
+    let opening = context.opening()?;
     let (user, approvals) = arguments.people.settle()?;
     let Arguments { component, function, arguments: given, grant, seed, keep, .. } = arguments;
     let recipe =
         Recipe { what: What::Function { component, function, arguments: given, grant }, user, keep: keep.keep };
-    let job = recipe.job(&host, approvals.mode(), seed.map(|seed| Seed::of(&[seed.as_bytes()])))?;
-    run::carry_out(context, &host, approvals, async |audience, stopped| Ok(host.run(job, audience, stopped).await?))
+    let seed = seed.map(|seed| Seed::of(&[seed.as_bytes()]));
+    run::run_job(context, opening, recipe, approvals, seed)
 }
 
 /// What a call of one function stands on, for nobody, with nobody to be asked.
 pub(super) fn job(
-    host: &Host,
+    loader: &Loader,
     file: &Path,
     grant: Option<&Path>,
     function: String,
@@ -78,7 +78,7 @@ pub(super) fn job(
     }
     let effective = Effective { sections: grant.sections.clone(), labels: grant.labels.clone() };
     Ok(Job {
-        plan: Plan::of_tool(host.loader(), &tool, effective, front::alone(&tool)).map(Arc::new),
+        plan: Plan::of_tool(loader, &tool, effective, front::alone(&tool)).map(Arc::new),
         folders: place.iter().map(|(folder, _)| (*folder).to_owned()).collect(),
         limits: manifest.limits.clone(),
         output: manifest.output.clone(),

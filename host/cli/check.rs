@@ -78,10 +78,10 @@ impl From<LoadRefusal> for Refused {
 
 pub(super) fn check(context: &Context, arguments: &Arguments) -> Result<ExitCode, Failure> {
     let host = context.host()?;
-    let mut loaded = Loaded::open(&host, &arguments.bundle, &arguments.policy)?;
+    let mut loaded = Loaded::open(host.loader(), &arguments.bundle, &arguments.policy)?;
     if arguments.pin {
         pin(&loaded, &arguments.policy)?;
-        loaded = Loaded::open(&host, &arguments.bundle, &arguments.policy)?;
+        loaded = Loaded::open(host.loader(), &arguments.bundle, &arguments.policy)?;
     }
     let Loaded { bundle, manifest, plan, policy } = &loaded;
     let refused = plan.as_ref().err().cloned().map(Refused::from);

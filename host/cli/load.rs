@@ -6,13 +6,12 @@ use std::sync::Arc;
 use super::Failure;
 use crate::bundle::{Bundle, Digest, open_folder};
 use crate::capability;
-use crate::front::Host;
 use crate::grant::{GRANT_FILE, Manifest};
 use crate::manifest::ManifestError;
 use crate::policy::Policy;
 use crate::policy::in_force::{Again, InForce};
 use crate::policy::rules::RuleFiles;
-use crate::runtime::plan::{LoadRefusal, Plan};
+use crate::runtime::plan::{LoadRefusal, Loader, Plan};
 use crate::tool::Function;
 
 /// The functions that rules can speak of, with their tools' names; none when it is not known which there are.
@@ -27,9 +26,9 @@ pub(super) struct Loaded {
 }
 
 impl Loaded {
-    pub(super) fn open(host: &Host, bundle: &Path, policy: &Path) -> Result<Self, Failure> {
+    pub(super) fn open(loader: &Loader, bundle: &Path, policy: &Path) -> Result<Self, Failure> {
         let (bundle, manifest) = requested_and_granted(bundle, policy)?;
-        let plan = Plan::of_bundle(host.loader(), &bundle, &manifest).map(Arc::new);
+        let plan = Plan::of_bundle(loader, &bundle, &manifest).map(Arc::new);
         let policy = rules(policy, &functions(&plan))?;
         Ok(Self { bundle, manifest, plan, policy })
     }

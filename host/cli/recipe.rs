@@ -9,7 +9,9 @@ use super::load::{self, Loaded};
 use super::{Failure, Mistake, call};
 use crate::approval::Mode;
 use crate::edge::keep::Destination;
-use crate::front::{Host, Job, Work};
+use crate::front::{Job, Work};
+use crate::people::People;
+use crate::runtime::plan::Loader;
 use crate::task::Seed;
 
 /// What is run, under what, for whom.
@@ -74,13 +76,18 @@ impl Recipe {
     }
 
     /// The job.
-    pub(super) fn job(self, host: &Host, approvals: Mode, seed: Option<Seed>) -> Result<Job, Failure> {
+    pub(super) fn job(
+        self,
+        (loader, people): (&Loader, &People),
+        approvals: Mode,
+        seed: Option<Seed>,
+    ) -> Result<Job, Failure> {
         let recipe = serde_json::to_value(self.clone().anywhere()).unwrap_or_default();
         let keep = self.keep.as_deref().map(opened).transpose()?;
-        let user = self.user.map(|name| host.people.named(&name));
+        let user = self.user.map(|name| people.named(&name));
         match self.what {
             What::Bundle { bundle: folder, policy: rules, input } => {
-                let Loaded { bundle, manifest, plan, policy } = Loaded::open(host, &folder, &rules)?;
+                let Loaded { bundle, manifest, plan, policy } = Loaded::open(loader, &folder, &rules)?;
                 Ok(Job {
                     folders: Loaded::folders(&bundle, &manifest),
                     limits: manifest.limits.clone(),
@@ -97,7 +104,7 @@ impl Recipe {
                 })
             }
             What::Function { component, function, arguments, grant } => {
-                let base = call::job(host, &component, grant.as_deref(), function, arguments)?;
+                let base = call::job(loader, &component, grant.as_deref(), function, arguments)?;
                 Ok(Job { user, approvals, seed, keep, recipe, ..base })
             }
         }

@@ -9,7 +9,7 @@ use super::ask::Questions;
 use super::recipe::{Recipe, What};
 use super::{Context, Failure, Mistake, output};
 use crate::approval::Mode;
-use crate::front::{Audience, Host, Report};
+use crate::front::{Audience, Host, Opening, Report};
 use crate::people::is_name;
 use crate::task::Seed;
 
@@ -86,13 +86,28 @@ impl People {
 
 pub(super) fn run(context: &Context, arguments: Arguments) -> Result<ExitCode, Failure> {
     let input = input(&arguments.input, arguments.text)?;
-    let host = context.host()?;
+    let opening = context.opening()?;
     let (user, approvals) = arguments.people.settle()?;
     let what = What::Bundle { bundle: arguments.bundle, policy: arguments.policy, input };
     let recipe = Recipe { what, user, keep: arguments.keep.keep };
     let seed = arguments.seed.map(|seed| Seed::of(&[seed.as_bytes()]));
-    let job = recipe.job(&host, approvals.mode(), seed)?;
-    carry_out(context, &host, approvals, async |audience, stopped| Ok(host.run(job, audience, stopped).await?))
+    run_job(context, opening, recipe, approvals, seed)
+}
+
+/// Runs what a recipe makes, once, in this process: what it needs is loaded while the database is opened.
+pub(super) fn run_job(
+    context: &Context,
+    opening: Opening,
+    recipe: Recipe,
+    approvals: Approvals,
+    seed: Option<Seed>,
+) -> Result<ExitCode, Failure> {
+    let job = recipe.job((opening.loader(), opening.people()), approvals.mode(), seed)?;
+    let host = opening.opened()?;
+    let run = async |audience, stopped| Ok(host.run(job, audience, stopped).await?);
+    let code = carry_out(context, &host, approvals, run)?;
+    host.leave();
+    Ok(code)
 }
 
 impl Approvals {

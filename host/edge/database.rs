@@ -2,13 +2,14 @@
 //!
 //! One thread writes. It takes what has queued up into one transaction, so that a disk flush (milliseconds) is paid for
 //! all of them, and answers after the commit. Each piece of work is done as a whole or not at all, in a savepoint where it
-//! is more than one statement: one that fails takes nothing else with it. Other processes may write the same file between transactions; what depends on what is there is
-//! read inside of them. Reads go through a second connection that cannot write.
+//! is more than one statement: one that fails takes nothing else with it. Other processes may write the same file between
+//! transactions; what depends on what is there is read inside of them. Reads go through a second connection that cannot
+//! write.
 
 mod layout;
 
 use std::future::Future;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -32,6 +33,10 @@ const PAUSE: Duration = Duration::from_millis(10);
 const STATEMENTS: usize = 256;
 /// Pieces of work in one transaction, at most.
 const GROUP: usize = 1024;
+/// Pages that may be left in the log when the database is closed. To read one again costs a few microseconds, and to take
+/// them over as much as some hundred of them.
+const LOGGED: i64 = 64;
+
 /// Why the database did not do something.
 #[derive(Clone, Debug, thiserror::Error, miette::Diagnostic)]
 pub enum DatabaseError {
@@ -83,43 +88,61 @@ pub struct Database {
     scrub: Arc<AtomicBool>,
 }
 
+/// A database that is being opened, on the thread that will write it.
+pub struct Opening {
+    queue: Sender<Work>,
+    writer: JoinHandle<()>,
+    reader: Receiver<Result<Connection, DatabaseError>>,
+    scrub: Arc<AtomicBool>,
+}
+
+impl Opening {
+    /// The open database.
+    ///
+    /// # Errors
+    /// When the file cannot be opened or is of another layout.
+    pub fn opened(self) -> Result<Arc<Database>, DatabaseError> {
+        let Self { queue, writer, reader, scrub } = self;
+        let reader = Mutex::new(reader.recv().unwrap_or_else(|_| Err(ended()))?);
+        Ok(Arc::new(Database { queue: Some(queue), writer: Some(writer), reader, scrub }))
+    }
+}
+
 impl Database {
     /// Opens the home's database, and makes it when it is not there.
     ///
     /// # Errors
     /// When the file cannot be opened or is of another layout.
-    #[expect(clippy::disallowed_methods, reason = "the one place that opens the database")]
     pub fn open(home: &Home) -> Result<Arc<Self>, DatabaseError> {
+        Self::opening(home)?.opened()
+    }
+
+    /// Begins to open the home's database: it takes longer than anything else that is opened.
+    ///
+    /// # Errors
+    /// When the file cannot be made.
+    pub fn opening(home: &Home) -> Result<Opening, DatabaseError> {
         let path = home.path().join("ambit.db");
-        let failed = |error: rusqlite::Error| DatabaseError::Open { path: path.clone(), reason: error.to_string() };
+        let failed = |error: std::io::Error| DatabaseError::Open { path: path.clone(), reason: error.to_string() };
         // SQLite gives the files beside it the mode of this one.
         let private = OpenOptions::new().write(true).create(true).mode(0o600).to_owned();
-        let made = home.dir().open_with("ambit.db", &private);
-        made.map_err(|error| DatabaseError::Open { path: path.clone(), reason: error.to_string() })?;
-        let mut connection = Connection::open(&path).map_err(failed)?;
-        connection.busy_timeout(PATIENCE).map_err(failed)?;
-        patiently(|| connection.pragma_update(None, "journal_mode", "WAL")).map_err(failed)?;
-        connection.pragma_update(None, "synchronous", "FULL").map_err(failed)?;
-        connection.pragma_update(None, "foreign_keys", "ON").map_err(failed)?;
-        // What is removed was sealed, and is overwritten all the same.
-        connection.pragma_update(None, "secure_delete", "ON").map_err(failed)?;
-        connection.set_prepared_statement_cache_capacity(STATEMENTS);
-        let found = patiently(|| lay_out(&mut connection)).map_err(failed)?;
-        if found != VERSION {
-            return Err(DatabaseError::Layout { path, found });
-        }
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let reader = Connection::open_with_flags(&path, flags).map_err(failed)?;
-        reader.busy_timeout(PATIENCE).map_err(failed)?;
-        reader.set_prepared_statement_cache_capacity(STATEMENTS);
-        let (queue, work) = channel();
+        home.dir().open_with("ambit.db", &private).map_err(failed)?;
+        let ((queue, work), (told, reader)) = (channel(), channel());
         let scrub = Arc::new(AtomicBool::new(false));
-        let asked = Arc::clone(&scrub);
-        let writer = std::thread::Builder::new().name("ambit-database".to_owned());
-        let writer = writer
-            .spawn(move || write(&mut connection, &work, &asked))
-            .map_err(|error| DatabaseError::Open { path: path.clone(), reason: error.to_string() })?;
-        Ok(Arc::new(Self { queue: Some(queue), writer: Some(writer), reader: Mutex::new(reader), scrub }))
+        let (asked, file) = (Arc::clone(&scrub), path.clone());
+        let writer = std::thread::Builder::new().name("ambit-database".to_owned()).spawn(move || {
+            match open_both(&file) {
+                Ok((mut connection, reader)) => {
+                    // Who does not wait for it any more drops the queue as well.
+                    let _ = told.send(Ok(reader));
+                    let is_clean = write(&mut connection, &work, &asked);
+                    tidy(&connection, is_clean);
+                }
+                Err(error) => drop(told.send(Err(error))),
+            }
+        });
+        let writer = writer.map_err(failed)?;
+        Ok(Opening { queue, writer, reader, scrub })
     }
 
     /// Queues work. The future gives its result after the commit; the work is done whether the future is awaited or not,
@@ -211,6 +234,44 @@ impl Drop for Database {
     }
 }
 
+/// The connection that writes, and the one that cannot.
+#[expect(clippy::disallowed_methods, reason = "the one place that opens the database")]
+fn open_both(path: &Path) -> Result<(Connection, Connection), DatabaseError> {
+    let failed = |error: rusqlite::Error| DatabaseError::Open { path: path.to_owned(), reason: error.to_string() };
+    let mut connection = Connection::open(path).map_err(failed)?;
+    connection.busy_timeout(PATIENCE).map_err(failed)?;
+    patiently(|| connection.pragma_update(None, "journal_mode", "WAL")).map_err(failed)?;
+    connection.pragma_update(None, "synchronous", "FULL").map_err(failed)?;
+    connection.pragma_update(None, "foreign_keys", "ON").map_err(failed)?;
+    // What is removed was sealed, and is overwritten all the same.
+    connection.pragma_update(None, "secure_delete", "ON").map_err(failed)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    let found = patiently(|| lay_out(&mut connection)).map_err(failed)?;
+    if found != VERSION {
+        return Err(DatabaseError::Layout { path: path.to_owned(), found });
+    }
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let reader = Connection::open_with_flags(path, flags).map_err(failed)?;
+    reader.busy_timeout(PATIENCE).map_err(failed)?;
+    reader.set_prepared_statement_cache_capacity(STATEMENTS);
+    // With its first statement a connection reads what tables there are: here, nobody waits for that.
+    drop(reader.prepare("SELECT 1 FROM audit").map_err(failed)?);
+    Ok((connection, reader))
+}
+
+/// Takes the log into the database where it has grown, for who opens the database next reads all of it before anything else;
+/// or where something is in it that must not be there any more. What another process reads stays, until that one does it.
+fn tidy(connection: &Connection, is_clean: bool) {
+    let checkpoint = |mode: &str| {
+        let asked = format!("PRAGMA wal_checkpoint({mode})");
+        connection.query_row(&asked, [], |row| row.get::<_, i64>(1))
+    };
+    let _ = connection.busy_timeout(Duration::ZERO);
+    if !is_clean || checkpoint("NOOP").is_ok_and(|pages| pages > LOGGED) {
+        let _ = checkpoint("TRUNCATE");
+    }
+}
+
 /// Tries again while another process is just making the file: SQLite does not wait by itself for one that changes the
 /// journal.
 #[expect(clippy::disallowed_methods, reason = "nothing else runs on this thread while the database is opened")]
@@ -264,8 +325,9 @@ pub(super) fn whole<T, E: From<DatabaseError>>(
 }
 
 /// The writer: groups what is queued into transactions until nobody can queue any more. Whatever happens, all who queued
-/// something are told.
-fn write(connection: &mut Connection, queue: &Receiver<Work>, scrub: &AtomicBool) {
+/// something are told. Gives whether nothing is left in the log that should not be.
+fn write(connection: &mut Connection, queue: &Receiver<Work>, scrub: &AtomicBool) -> bool {
+    let mut is_clean = true;
     while let Ok(first) = queue.recv() {
         let more = std::iter::from_fn(|| queue.try_recv().ok()).take(GROUP - 1);
         let group: Vec<Work> = std::iter::once(first).chain(more).collect();
@@ -282,11 +344,13 @@ fn write(connection: &mut Connection, queue: &Receiver<Work>, scrub: &AtomicBool
             }
         };
         if committed.is_ok() && scrub.swap(false, Ordering::AcqRel) {
-            // Who reads an older state keeps the log that it is in; the next one to close the database takes it away.
-            let _ = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+            // Who reads an older state keeps the log that it is in: then it is tried again at the end.
+            let busy = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, bool>(0));
+            is_clean = busy.is_ok_and(|busy| !busy);
         }
         for reply in replies {
             reply(committed.clone());
         }
     }
+    is_clean
 }

@@ -50,7 +50,8 @@ impl Cache {
         let mut written = [0; CODE];
         let mut authentic = code.read_exact(&mut written).is_ok();
         let mut mac = self.mac(name, file.metadata()?.len());
-        let mut chunk = vec![0; 1 << 18];
+        // Small: each page of it that is new costs more than a call of the kernel.
+        let mut chunk = vec![0; 1 << 14];
         loop {
             match file.read(&mut chunk)? {
                 0 => break,

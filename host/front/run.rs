@@ -90,12 +90,13 @@ impl Host {
             key,
             recipe: job.kept_recipe(),
         };
-        // Nothing waits for these: whatever leaves the host later is behind them.
-        let listed = self.tasks.start(started);
         let recorder = Arc::new(Recorder::recording(self.journal.keeper(&name), job.limits.journal));
         let mut course = self.course(job, self.ground(task, seeds, key, recorder), &audience);
-        let start = course.gate.entry(Kind::Start, &course.actor, "task.run");
-        let begun = course.gate.record(Entry { detail, ..start })?;
+        let start = Entry { detail, ..course.gate.entry(Kind::Start, &course.actor, "task.run") };
+        // Nothing waits for these: whatever leaves the host later is behind them. They come right after one another, so that
+        // one transaction has both.
+        let listed = self.tasks.start(started);
+        let begun = course.gate.record(start)?;
         let end = course.take(cancelled).await;
         listed.await?;
         let first = begun.await?;
@@ -192,7 +193,6 @@ impl Host {
             ..gate.entry(Kind::End, actor, "task.run")
         };
         gate.make_up().await?;
-        let recorded = gate.record(record)?;
         let ended = Ended {
             task: task.clone(),
             status: end.status,
@@ -200,6 +200,7 @@ impl Host {
             error: end.error.as_ref().and_then(|error| serde_json::to_value(error).ok()),
             told: end.told(),
         };
+        let recorded = gate.record(record)?;
         let noted = self.tasks.end(&self.audit, ended);
         let last = recorded.await?;
         noted.await?;

@@ -203,7 +203,7 @@ pub(crate) fn read_fields<'a>(
     // There are few fields, and no more keys than that are looked for: the first that is none of them ends it.
     let known = || fields.clone().map(|(name, _)| name);
     if let Some(name) = entries.keys().find(|name| !known().any(|known| known == name.as_str())) {
-        return Err(unknown(kind, name, known()).into());
+        return Err(unknown(kind, name, known().collect::<BTreeSet<_>>().into_iter()).into());
     }
     let read = |(name, ty): (&str, &Type)| match entries.get(name) {
         Some(value) => from_json(ty, value).map_err(|error| error.field(name)),

@@ -78,7 +78,7 @@ impl House {
         }
         let host = Host::with_room(Some(&folder.join("home")), &this_program()?, stores)?;
         let host = Arc::new(host);
-        let job = |what| Recipe { what, user: None, keep: None }.job(&host, Mode::Deny, None);
+        let job = |what| Recipe { what, user: None, keep: None }.job((host.loader(), &host.people), Mode::Deny, None);
         let function = What::Function {
             component: bundle.join("subject.wasm"),
             function: subject.function.clone(),

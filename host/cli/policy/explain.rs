@@ -159,7 +159,7 @@ pub(super) fn explain(context: &Context, arguments: &Arguments) -> Result<ExitCo
         Some(case) => Failure::from(case.unfit(error)),
         None => arguments.request.mistaken(error),
     };
-    let loaded = Loaded::open(&host, &arguments.bundle, &arguments.policy)?;
+    let loaded = Loaded::open(host.loader(), &arguments.bundle, &arguments.policy)?;
     let plan = match &loaded.plan {
         Ok(plan) => plan,
         Err(refusal) => return refused(context, refusal),

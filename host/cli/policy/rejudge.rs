@@ -91,7 +91,7 @@ pub(super) fn rejudge(context: &Context, arguments: &Arguments) -> Result<ExitCo
     let pasts = arguments.selection.of_bundle(&host, manifest.bundle.get_ref().as_str())?;
     let named = || Cases::read(policy).ok()?.into_iter().find_map(|file| file.bundle);
     let folder = bundle_folder(&host, arguments.bundle.as_ref(), &pasts, named)?;
-    let loaded = Loaded::open(&host, &folder, policy)?;
+    let loaded = Loaded::open(host.loader(), &folder, policy)?;
     if let Err(refusal) = &loaded.plan {
         return refused(context, refusal);
     }

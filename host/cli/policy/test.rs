@@ -83,7 +83,7 @@ pub(super) fn test(context: &Context, arguments: &Arguments) -> Result<ExitCode,
         let bench = match benches.entry(folder.clone()) {
             std::collections::btree_map::Entry::Occupied(bench) => bench.into_mut(),
             std::collections::btree_map::Entry::Vacant(place) => {
-                let loaded = Loaded::open(&host, folder, &arguments.folder)?;
+                let loaded = Loaded::open(host.loader(), folder, &arguments.folder)?;
                 place.insert(Bench { loaded, seen: BTreeSet::new() })
             }
         };

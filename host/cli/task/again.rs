@@ -72,7 +72,7 @@ pub(super) fn resume(context: &Context, arguments: &Resume) -> Result<ExitCode, 
     let (host, unknown) = (context.host()?, arguments.unknown());
     let approvals = Approvals::on_this_terminal(arguments.approvals, Approvals::Suspend)?;
     let broken = host.broken(task, unknown)?;
-    let job = Recipe::kept(broken.recipe().clone())?.job(&host, approvals.mode(), None)?;
+    let job = Recipe::kept(broken.recipe().clone())?.job((host.loader(), &host.people), approvals.mode(), None)?;
     let go_on = async |audience, stopped| Ok(host.resume(broken, job, audience, stopped).await?);
     carry_out(context, &host, approvals, go_on)
 }
@@ -153,7 +153,7 @@ async fn one(
             Err(AgainError::Running(_)) => return Ok(None),
             broken => broken?,
         };
-        let job = Recipe::kept(broken.recipe().clone())?.job(&host, approvals.mode(), None)?;
+        let job = Recipe::kept(broken.recipe().clone())?.job((host.loader(), &host.people), approvals.mode(), None)?;
         Ok(Some(host.resume(broken, job, audience, std::future::pending()).await?))
     };
     let report = resumed.await;
@@ -186,7 +186,7 @@ fn complain(task: &str, failure: Failure) -> Result<u8, Failure> {
 pub(super) fn replay(context: &Context, task: &str) -> Result<ExitCode, Failure> {
     let host = context.host()?;
     let (listed, recipe) = host.recipe(task)?;
-    let job = Recipe::kept(recipe)?.without_keep().job(&host, Mode::Deny, None)?;
+    let job = Recipe::kept(recipe)?.without_keep().job((host.loader(), &host.people), Mode::Deny, None)?;
     let audience = output::Screen::audience(context.format, Questions::of(&host, Approvals::Deny));
     let runtime = runtime()?;
     let told = runtime.block_on(host.replay(&listed, job, audience));
