@@ -148,6 +148,8 @@ pub enum FrontError {
 
 /// What is to be run, and under what.
 pub struct Job {
+    /// What it is called.
+    pub name: BundleName,
     /// What runs.
     pub work: Work,
     /// Its components, linked; or why they are refused.
@@ -319,31 +321,22 @@ impl From<EndError> for FrontError {
 }
 
 impl Work {
-    fn bundle(&self) -> BundleName {
-        match self {
-            Self::Agent { bundle, .. } => BundleName {
-                name: bundle.name.to_string(),
-                version: bundle.version.clone(),
-                digest: bundle.digest.to_string(),
-            },
-            Self::Function { tool, .. } => {
-                BundleName { name: alone(tool), version: String::new(), digest: tool.digest.to_string() }
+    /// What it is called.
+    pub fn name(&self) -> BundleName {
+        let (name, version, digest, root) = match self {
+            Self::Agent { bundle, .. } => {
+                (bundle.name.to_string(), bundle.version.as_str(), bundle.digest, &bundle.agent.name)
             }
-        }
+            Self::Function { tool, .. } => (alone(tool), "", tool.digest, &tool.name),
+        };
+        let (digest, root) = (digest.to_string().into(), root.to_string().into());
+        BundleName { name: name.into(), version: version.into(), digest, root }
     }
 
     fn input(&self) -> &str {
         match self {
             Self::Agent { input, .. } => input,
             Self::Function { arguments, .. } => arguments,
-        }
-    }
-
-    /// The name of the component that runs first.
-    fn root(&self) -> String {
-        match self {
-            Self::Agent { bundle, .. } => bundle.agent.name.to_string(),
-            Self::Function { tool, .. } => tool.name.to_string(),
         }
     }
 }
@@ -358,6 +351,7 @@ impl Job {
     #[must_use]
     pub fn another(&self, work: Work, recipe: serde_json::Value) -> Self {
         Self {
+            name: self.name.clone(),
             work,
             recipe,
             plan: self.plan.clone(),

@@ -168,7 +168,7 @@ impl Gate {
             kind,
             at: now(),
             task: actor.task.to_string(),
-            component: actor.principal.component.clone(),
+            component: actor.principal.component.to_string(),
             effect: 0,
             import: 0,
             action: action.to_owned(),

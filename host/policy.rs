@@ -55,13 +55,13 @@ use crate::task::Usage;
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Principal {
     /// The task's name.
-    pub task: String,
+    pub task: Arc<str>,
     /// The bundle's name.
-    pub bundle: String,
+    pub bundle: Arc<str>,
     /// `agent`, or the tool's name.
-    pub component: String,
+    pub component: Arc<str>,
     /// The component's digest, `sha256:…`.
-    pub digest: String,
+    pub digest: Arc<str>,
     /// 0 for the agent, 1 for a tool that it calls…
     pub depth: u64,
     /// On whose behalf it acts, if on anybody's.
@@ -299,9 +299,9 @@ fn subject(principal: &Principal, standing: &Standing) -> Vec<(&'static str, Att
     ];
     let usage = counted.map(|(name, value)| (name.to_owned(), Attribute::count(value)));
     vec![
-        ("bundle", Attribute::String(principal.bundle.clone())),
-        ("component", Attribute::String(principal.component.clone())),
-        ("digest", Attribute::String(principal.digest.clone())),
+        ("bundle", Attribute::String(principal.bundle.to_string())),
+        ("component", Attribute::String(principal.component.to_string())),
+        ("digest", Attribute::String(principal.digest.to_string())),
         ("depth", Attribute::count(principal.depth)),
         ("labels", Attribute::strings(standing.labels.iter().cloned())),
         ("usage", Attribute::Record(usage.into())),

@@ -170,7 +170,7 @@ impl Session {
         let carried = CarriedBack { actor: Arc::clone(actor), caller: caller.cloned() };
         let spawn = self.itself.upgrade().ok_or_else(|| Broken::Unavailable("the task has ended".to_owned()))?;
         let spawn = &(spawn as Arc<dyn Spawn>);
-        let (ports, bundle, seeds, gate) = (&self.ports, self.plan.bundle.as_str(), &self.seeds, &self.gate);
+        let (ports, bundle, seeds, gate) = (&self.ports, &*self.plan.bundle, &self.seeds, &self.gate);
         let (shared, together) = (&self.shared, Shared::default());
         let setting = Setting { ports, spawn, bundle, seeds, gate, actor, shared, store: &together };
         let limiter = Limiter::new(Arc::clone(&gate.budget));
@@ -320,7 +320,8 @@ impl Spawn for Session {
             // What the caller carries goes in with the arguments, beside what the tool's own grant labels.
             let labels = caller.labels.now().and(&unit.labels);
             let user = caller.principal.user.clone();
-            let actor = Actor::new(task, &self.plan.bundle, &unit.name, unit.digest.to_string(), user);
+            let actor =
+                Actor::new(task, Arc::clone(&self.plan.bundle), Arc::clone(&unit.name), Arc::clone(&unit.digest), user);
             let actor = Arc::new(actor.carrying(labels));
             match self.invoke(unit, &actor, Some(caller), function, &call.values, fuel).await {
                 Ok(answer) => Ok(answer),

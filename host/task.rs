@@ -4,7 +4,7 @@
 //! (`01K…/2/1` is the first call that the second call made), so that the audit log reads as a tree.
 
 use std::fmt;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -14,19 +14,29 @@ use ulid::Ulid;
 /// The name of a task or of a child task.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct TaskId {
-    root: Ulid,
+    /// A ULID.
+    root: Arc<str>,
     path: Vec<u32>,
 }
 
 impl TaskId {
     /// The name of a new task: a ULID, so that names sort by time.
     pub fn generate() -> Self {
-        Self { root: Ulid::generate(), path: Vec::new() }
+        Self::of(Ulid::generate())
     }
 
     /// A task that was named before: none when the text is no name of one.
     pub fn named(text: &str) -> Option<Self> {
-        Some(Self { root: Ulid::from_string(text).ok()?, path: Vec::new() })
+        Ulid::from_string(text).ok().map(Self::of)
+    }
+
+    fn of(root: Ulid) -> Self {
+        Self { root: Arc::from(&*root.array_to_str(&mut [0; ulid::ULID_LEN])), path: Vec::new() }
+    }
+
+    /// The name, shared where it is that of a task.
+    pub fn name(&self) -> Arc<str> {
+        if self.path.is_empty() { Arc::clone(&self.root) } else { self.to_string().into() }
     }
 
     /// The name of the `number`th call that this task makes.
@@ -34,7 +44,7 @@ impl TaskId {
     pub fn child(&self, number: u32) -> Self {
         let mut path = self.path.clone();
         path.push(number);
-        Self { root: self.root, path }
+        Self { root: Arc::clone(&self.root), path }
     }
 
     /// The numbers of the calls that lead here: empty for the agent, `2/1` for the first call of the second.
@@ -55,7 +65,7 @@ impl TaskId {
 
 impl fmt::Display for TaskId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.root.array_to_str(&mut [0; ulid::ULID_LEN]))?;
+        f.write_str(&self.root)?;
         self.path.iter().try_for_each(|number| write!(f, "/{number}"))
     }
 }

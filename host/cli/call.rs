@@ -77,8 +77,11 @@ pub(super) fn job(
         manifest.check_pin(&tool)?;
     }
     let effective = Effective { sections: grant.sections.clone(), labels: grant.labels.clone() };
+    let plan = Plan::of_tool(loader, &tool, effective, front::alone(&tool)).map(Arc::new);
+    let work = Work::Function { tool: Arc::new(tool), function, arguments };
     Ok(Job {
-        plan: Plan::of_tool(loader, &tool, effective, front::alone(&tool)).map(Arc::new),
+        name: work.name(),
+        plan,
         folders: place.iter().map(|(folder, _)| (*folder).to_owned()).collect(),
         limits: manifest.limits.clone(),
         output: manifest.output.clone(),
@@ -89,7 +92,7 @@ pub(super) fn job(
         seed: None,
         keep: None,
         recipe: serde_json::Value::Null,
-        work: Work::Function { tool: Arc::new(tool), function, arguments },
+        work,
     })
 }
 

@@ -88,8 +88,11 @@ impl Recipe {
         match self.what {
             What::Bundle { bundle: folder, policy: rules, input } => {
                 let Loaded { bundle, manifest, plan, policy } = Loaded::open(loader, &folder, &rules)?;
+                let folders = Loaded::folders(&bundle, &manifest);
+                let work = Work::Agent { bundle: Arc::new(bundle), input };
                 Ok(Job {
-                    folders: Loaded::folders(&bundle, &manifest),
+                    name: work.name(),
+                    folders,
                     limits: manifest.limits.clone(),
                     output: manifest.output.clone(),
                     policy: (if policy.is_built_in() { "built-in" } else { "rules" }, policy.digest()),
@@ -100,7 +103,7 @@ impl Recipe {
                     seed,
                     keep,
                     recipe,
-                    work: Work::Agent { bundle: Arc::new(bundle), input },
+                    work,
                 })
             }
             What::Function { component, function, arguments, grant } => {

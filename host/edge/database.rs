@@ -33,6 +33,8 @@ const PAUSE: Duration = Duration::from_millis(10);
 const STATEMENTS: usize = 256;
 /// Pieces of work in one transaction, at most.
 const GROUP: usize = 1024;
+/// Pages that the writer keeps in memory, in KiB.
+const CACHE: i64 = 16 << 10;
 /// Pages that may be left in the log when the database is closed. To read one again costs a few microseconds, and to take
 /// them over as much as some hundred of them.
 const LOGGED: i64 = 64;
@@ -245,6 +247,8 @@ fn open_both(path: &Path) -> Result<(Connection, Connection), DatabaseError> {
     connection.pragma_update(None, "foreign_keys", "ON").map_err(failed)?;
     // What is removed was sealed, and is overwritten all the same.
     connection.pragma_update(None, "secure_delete", "ON").map_err(failed)?;
+    // What one transaction touches fits, and is written once.
+    connection.pragma_update(None, "cache_size", -CACHE).map_err(failed)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     let found = patiently(|| lay_out(&mut connection)).map_err(failed)?;
     if found != VERSION {

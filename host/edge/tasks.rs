@@ -47,13 +47,13 @@ pub struct Listed {
 #[derive(Debug)]
 pub struct Started {
     /// Its name.
-    pub task: String,
+    pub task: Arc<str>,
     /// The bundle's name.
-    pub bundle: String,
+    pub bundle: Arc<str>,
     /// The bundle's version.
-    pub version: String,
+    pub version: Arc<str>,
     /// The bundle's digest.
-    pub digest: String,
+    pub digest: Arc<str>,
     /// The digest of its input.
     pub input: String,
     /// What its randomness grows from.
@@ -68,7 +68,7 @@ pub struct Started {
 #[derive(Debug)]
 pub struct Ended {
     /// Its name.
-    pub task: String,
+    pub task: Arc<str>,
     /// How it ended.
     pub status: Status,
     /// What it consumed, as JSON.

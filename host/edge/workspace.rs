@@ -33,7 +33,7 @@ pub struct Workspaces {
 #[derive(Debug)]
 pub struct TaskFolder {
     home: Arc<Dir>,
-    task: String,
+    task: Arc<str>,
     standing: Mutex<Standing>,
     /// The labels of whoever changed something in it.
     gathered: Arc<Carried>,
@@ -61,8 +61,8 @@ impl Workspaces {
     }
 
     /// The folder of a task, which nobody has mounted yet.
-    pub fn of(&self, task: &str) -> Arc<TaskFolder> {
-        let (home, task, standing) = (Arc::clone(&self.home), task.to_owned(), Mutex::new(Standing::Unmade));
+    pub fn of(&self, task: &Arc<str>) -> Arc<TaskFolder> {
+        let (home, task, standing) = (Arc::clone(&self.home), Arc::clone(task), Mutex::new(Standing::Unmade));
         Arc::new(TaskFolder { home, task, standing, gathered: Arc::default() })
     }
 
@@ -152,7 +152,7 @@ impl TaskFolder {
         let mut standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
         let Standing::Made { folder, .. } = std::mem::replace(&mut *standing, Standing::Gone) else { return Ok(()) };
         empty(&folder)?;
-        enter(&self.home, ALL.as_ref())?.remove_dir(&self.task)
+        enter(&self.home, ALL.as_ref())?.remove_dir(&*self.task)
     }
 }
 
@@ -319,7 +319,7 @@ mod tests {
     #[test]
     fn the_folder_goes_when_its_task_is_dropped() {
         let (_folder, workspaces) = home();
-        let task = workspaces.of("T");
+        let task = workspaces.of(&"T".into());
         let folder = make(&task.home, "T").unwrap();
         folder.write("file", "").unwrap();
         *task.standing.lock().unwrap() = Standing::Made { folder, meter: Arc::default() };
@@ -348,7 +348,7 @@ mod tests {
     }
 
     fn world(workspaces: &Workspaces) -> (World, Arc<TaskFolder>) {
-        let task = workspaces.of("T");
+        let task = workspaces.of(&"T".into());
         (World::with(Box::new(Of(Arc::clone(&task)))), task)
     }
 

@@ -247,8 +247,8 @@ impl Host {
         let span = self.audit.span(name)?;
         let room = job.limits.journal;
         let recorder = Arc::new(Recorder::recalling(Mode::Replay, Arc::new(Nowhere), told.rows, room));
-        let workspace = self.workspaces.of(&TaskId::generate().to_string());
-        let elsewhere = self.workspaces.of(&TaskId::generate().to_string());
+        let workspace = self.workspaces.of(&TaskId::generate().name());
+        let elsewhere = self.workspaces.of(&TaskId::generate().name());
         let ground = Ground {
             ledger: Arc::new(Unwritten),
             desk: Arc::new(Unwritten),
@@ -290,10 +290,10 @@ fn otherwise(end: &End, then: Option<&serde_json::Value>) -> Option<String> {
 impl Job {
     /// Whether it is what a task was begun with.
     fn is_of(&self, listed: &Listed, recipe: &serde_json::Value) -> Result<(), AgainError> {
-        let (bundle, grant) = (self.work.bundle().digest, self.rules.grant().to_string());
+        let (bundle, grant) = (self.name.digest.clone(), self.rules.grant().to_string());
         let granted = recipe["grant"].as_str().unwrap_or_default();
         for (what, now, then) in
-            [("the bundle", bundle, listed.digest.as_str()), ("the grant manifest", grant, granted)]
+            [("the bundle", bundle.to_string(), listed.digest.as_str()), ("the grant manifest", grant, granted)]
         {
             if now != then {
                 return Err(AgainError::Changed { task: listed.task.clone(), what, now, then: then.to_owned() });

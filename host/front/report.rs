@@ -1,5 +1,7 @@
 //! How a task went, as it is told.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 
 use super::keep::Kept;
@@ -35,11 +37,14 @@ pub struct Report {
 #[derive(Clone, Debug, Serialize)]
 pub struct BundleName {
     /// Its name.
-    pub name: String,
+    pub name: Arc<str>,
     /// Its version.
-    pub version: String,
+    pub version: Arc<str>,
     /// Its digest.
-    pub digest: String,
+    pub digest: Arc<str>,
+    /// The component that runs first: `agent`, or the tool that is tried alone.
+    #[serde(skip)]
+    pub root: Arc<str>,
 }
 
 /// Why a task did not succeed.

@@ -75,9 +75,9 @@ impl Host {
         cancelled: impl Future<Output = ()>,
     ) -> Result<Report, FrontError> {
         let task = TaskId::generate();
-        let name = task.to_string();
+        let name = task.name();
         let hold = self.running.take(&name).map_err(FrontError::Running)?;
-        let (bundle, input) = (job.work.bundle(), Digest::of(job.work.input().as_bytes()));
+        let (bundle, input) = (job.name.clone(), Digest::of(job.work.input().as_bytes()));
         let (seeds, key) = (job.seeds(&bundle, &input), crate::config::unforeseen());
         let detail = job.describe(&bundle, &input);
         let started = Started {
@@ -105,7 +105,7 @@ impl Host {
 
     /// What a task of this home stands on.
     pub(super) fn ground(&self, task: TaskId, seeds: Seeds, key: [u8; 32], recorder: Arc<Recorder>) -> Ground {
-        let workspace = self.workspaces.of(&task.to_string());
+        let workspace = self.workspaces.of(&task.name());
         let Standing { ledger, desk, judgements, .. } = &self.standing;
         Ground {
             task,
@@ -124,8 +124,7 @@ impl Host {
 
     /// Makes the gate of a task, and all that it needs to be carried out.
     pub(super) fn course(&self, job: Job, ground: Ground, audience: &Audience) -> Course {
-        let name = job.work.bundle();
-        let Job { work, plan, folders, limits, output, rules, user, approvals, keep, .. } = job;
+        let Job { name, work, plan, folders, limits, output, rules, user, approvals, keep, .. } = job;
         let Ground { task, seeds, key, recorder, effects, ledger, desk, judgements, workspace, store, .. } = ground;
         let tank = Tank(limits.fuel);
         let gate = Arc::new(Gate {
@@ -145,7 +144,8 @@ impl Host {
             lost: Lost::default(),
         });
         let labels = plan.as_ref().map(|plan| plan.root.labels.clone()).unwrap_or_default();
-        let actor = Actor::new(task, &name.name, &work.root(), name.digest.clone(), user);
+        let BundleName { name: bundle, digest, root, .. } = name.clone();
+        let actor = Actor::new(task, bundle, root, digest, user);
         let standing = &self.standing;
         let ports = Ports {
             store: store.unwrap_or_else(|| Arc::clone(&standing.store)),
@@ -217,7 +217,7 @@ impl Host {
         let (task, labels) = (course.actor.principal.task.clone(), course.actor.labels.now());
         let (bundle, usage) = (course.name.clone(), course.usage());
         Ok(Report {
-            task,
+            task: task.to_string(),
             bundle,
             status,
             output,

@@ -24,12 +24,18 @@ pub struct Actor {
 
 impl Actor {
     /// A component of a bundle, in a task, on somebody's behalf.
-    pub fn new(task: TaskId, bundle: &str, component: &str, digest: String, user: Option<Person>) -> Self {
+    pub fn new(
+        task: TaskId,
+        bundle: impl Into<Arc<str>>,
+        component: impl Into<Arc<str>>,
+        digest: impl Into<Arc<str>>,
+        user: Option<Person>,
+    ) -> Self {
         let principal = Principal {
-            task: task.to_string(),
-            bundle: bundle.to_owned(),
-            component: component.to_owned(),
-            digest,
+            task: task.name(),
+            bundle: bundle.into(),
+            component: component.into(),
+            digest: digest.into(),
             depth: task.depth() as u64,
             user,
         };

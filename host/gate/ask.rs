@@ -208,7 +208,7 @@ impl<G> Guard<'_, G> {
             groups: &ask.groups,
         };
         Ok(Request {
-            bundle: principal.bundle.clone(),
+            bundle: principal.bundle.to_string(),
             user: principal.user.as_ref().map(|user| user.name.clone()),
             arguments: self.gate.leaks.covered(String::from_utf8_lossy(&arguments).into_owned()),
             digest: binding.digest(),

@@ -83,10 +83,10 @@ impl<G> Guard<'_, G> {
     pub fn subject(&self) -> Subject {
         let (principal, rules) = (&self.actor.principal, &self.gate.rules);
         Subject {
-            task: principal.task.clone(),
-            bundle: principal.bundle.clone(),
-            component: principal.component.clone(),
-            digest: principal.digest.clone(),
+            task: principal.task.to_string(),
+            bundle: principal.bundle.to_string(),
+            component: principal.component.to_string(),
+            digest: principal.digest.to_string(),
             grant: rules.grant().to_string(),
             policy: rules.policy().map(|policy| policy.digest().to_string()).unwrap_or_default(),
             user: principal.user.as_ref().map(|user| user.name.clone()),

@@ -22,9 +22,9 @@ use crate::tool::{Function, Functions};
 /// A component, ready to be instantiated.
 pub struct Unit {
     /// `agent`, or the tool's name.
-    pub name: String,
-    /// The component's digest.
-    pub digest: Digest,
+    pub name: Arc<str>,
+    /// The component's digest, `sha256:…`.
+    pub digest: Arc<str>,
     /// What it may do.
     pub grants: Arc<Sections>,
     /// What whatever it gives is labelled with.
@@ -40,7 +40,7 @@ pub struct Unit {
 /// The components of a task.
 pub struct Plan {
     /// The bundle's name.
-    pub bundle: String,
+    pub bundle: Arc<str>,
     /// The bundle's version.
     pub version: String,
     /// The bundle's digest.
@@ -78,8 +78,7 @@ impl Plan {
 
     /// What each component that can be reached marks with labels, by its name.
     pub fn marks(&self) -> BTreeMap<&str, &Labels> {
-        let marks =
-            std::iter::once(&self.root).chain(self.tools.values()).map(|unit| (unit.name.as_str(), &unit.labels));
+        let marks = std::iter::once(&self.root).chain(self.tools.values()).map(|unit| (&*unit.name, &unit.labels));
         marks.filter(|(_, labels)| !labels.is_empty()).collect()
     }
 
@@ -110,7 +109,7 @@ impl Plan {
         let root = agent.linked(loader, &parts, origin)?;
         let link = |(name, part): (&String, &Part)| Ok((name.clone(), part.linked(loader, &parts, origin)?));
         let tools = parts.iter().map(link).collect::<Result<_, LoadRefusal>>()?;
-        let (name, version) = (bundle.name.to_string(), bundle.version.clone());
+        let (name, version) = (bundle.name.to_string().into(), bundle.version.clone());
         Ok(Self { bundle: name, version, digest: bundle.digest, root, tools })
     }
 
@@ -126,7 +125,7 @@ impl Plan {
     ) -> Result<Self, LoadRefusal> {
         let part = Part::load(&loader.engine, tool, grants, Role::Tool)?;
         let root = part.linked(loader, &BTreeMap::new(), Origin::Alone(&name))?;
-        Ok(Self { bundle: name, version: String::new(), digest: tool.digest, root, tools: BTreeMap::new() })
+        Ok(Self { bundle: name.into(), version: String::new(), digest: tool.digest, root, tools: BTreeMap::new() })
     }
 }
 
@@ -255,7 +254,8 @@ impl Part {
         let answered = importer.answered()?;
         let pre = loader.linked(importer.shape(&answered), || importer.link(answered))?;
         let (grants, labels, functions) = (Arc::clone(grants), labels.clone(), functions.clone());
-        Ok(Unit { name: source.name.to_string(), digest: source.digest, grants, labels, pre, run: *run, functions })
+        let (name, digest) = (source.name.to_string().into(), source.digest.to_string().into());
+        Ok(Unit { name, digest, grants, labels, pre, run: *run, functions })
     }
 }
 

@@ -34,7 +34,7 @@ pub(in crate::capability) trait Loan: Effect<Grant = Grant> + Clone {
     /// For how long, if nobody says otherwise.
     fn time(&self) -> Duration;
     /// Whose it is: a component's, in all of its calls; or that of one call.
-    fn holder(&self, actor: &Actor, lending: &Lending) -> String;
+    fn holder(&self, actor: &Actor, lending: &Lending) -> Arc<str>;
     /// Gives it.
     fn lend(permit: Permit<Self>, lending: &Lending) -> Answer;
     /// Whether it still is what was given.
@@ -58,9 +58,9 @@ impl Loan for Lease {
         Duration::from_secs(self.seconds)
     }
 
-    fn holder(&self, actor: &Actor, lending: &Lending) -> String {
+    fn holder(&self, actor: &Actor, lending: &Lending) -> Arc<str> {
         let of_a_task = lending.broker.is_of_a_task(&self.secret);
-        if of_a_task { actor.principal.task.clone() } else { actor.principal.component.clone() }
+        if of_a_task { Arc::clone(&actor.principal.task) } else { Arc::clone(&actor.principal.component) }
     }
 
     fn lend(permit: Permit<Self>, lending: &Lending) -> Answer {
@@ -90,8 +90,8 @@ impl Loan for Ticket {
     }
 
     /// A call is a task of its own, and a token says which.
-    fn holder(&self, actor: &Actor, _lending: &Lending) -> String {
-        actor.principal.task.clone()
+    fn holder(&self, actor: &Actor, _lending: &Lending) -> Arc<str> {
+        Arc::clone(&actor.principal.task)
     }
 
     fn lend(permit: Permit<Self>, lending: &Lending) -> Answer {
@@ -104,7 +104,7 @@ impl Loan for Ticket {
 }
 
 /// Which lease: its holder, and the credential with its place.
-type Key = (String, String);
+type Key = (Arc<str>, String);
 /// A lease that is asked for by one request at a time.
 type Slot = Arc<tokio::sync::Mutex<Option<Held>>>;
 

@@ -168,7 +168,7 @@ impl Least {
             }
             let key = judged.action.split('.').next().unwrap_or_default().to_owned();
             let need = Need::of(judged, Evidence::of(task, said(judged)));
-            needs.entry((judged.principal.component.clone(), key)).or_default().push(need);
+            needs.entry((judged.principal.component.to_string(), key)).or_default().push(need);
         }
     }
 }

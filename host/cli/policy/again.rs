@@ -109,7 +109,7 @@ impl Sentence {
 
     fn by_grant_and_rules(judged: &Judged, loaded: &Loaded) -> Self {
         let mut components = loaded.bundle.components();
-        let Some(component) = components.find(|part| part.name.to_string() == judged.principal.component) else {
+        let Some(component) = components.find(|part| part.name.to_string() == *judged.principal.component) else {
             return Self::new(Word::NotGranted, "the bundle has no such component".to_owned());
         };
         let grants = Effective::of(component, &loaded.manifest).sections;

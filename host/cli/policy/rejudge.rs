@@ -138,8 +138,8 @@ fn change(judged: &Judged, was: Sentence, now: Sentence, reached: bool) -> Chang
     let told = judged.told.as_ref().filter(|_| judged.resource.name.is_empty());
     Change {
         effect: judged.effect,
-        task: judged.principal.task.clone(),
-        component: judged.principal.component.clone(),
+        task: judged.principal.task.to_string(),
+        component: judged.principal.component.to_string(),
         action: judged.action.clone(),
         resource: told.cloned().unwrap_or_else(|| judged.resource.to_string()),
         was,

@@ -221,10 +221,10 @@ impl Supposed {
 
     fn principal(&self, loaded: &Loaded, component: &ComponentSource) -> Principal {
         Principal {
-            task: "supposed".to_owned(),
-            bundle: loaded.bundle.name.to_string(),
-            component: self.component.clone(),
-            digest: component.digest.to_string(),
+            task: "supposed".into(),
+            bundle: loaded.bundle.name.to_string().into(),
+            component: self.component.as_str().into(),
+            digest: component.digest.to_string().into(),
             depth: u64::from(component.name != ComponentName::Agent),
             user: self.user.clone(),
         }
