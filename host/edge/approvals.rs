@@ -177,10 +177,15 @@ impl Approvals {
 
 /// Withdraws everything that a task still asks for, or was given and did not use.
 pub(super) fn withdraw_all(rows: &Transaction<'_>, task: &str) -> rusqlite::Result<()> {
-    // The names of a task's calls begin with its own and `/`, and `0` is what follows that.
-    let update = "UPDATE approval SET state = 'withdrawn' WHERE (task = ?1 OR (task > ?1 || '/' AND task < ?1 || '0'))
-                  AND state IN ('open', 'approved')";
-    rows.prepare_cached(update)?.execute([task]).map(drop)
+    // The names of a task's calls begin with its own and `/`, and `0` is what follows that. Two statements, because each finds
+    // its rows in the index: for both at once SQLite makes a table of what it found.
+    for of_it in ["task = ?1", "task > ?1 || '/' AND task < ?1 || '0'"] {
+        // The plus: not by state, of which there are few.
+        let update =
+            format!("UPDATE approval SET state = 'withdrawn' WHERE {of_it} AND +state IN ('open', 'approved')");
+        rows.prepare_cached(&update)?.execute([task])?;
+    }
+    Ok(())
 }
 
 impl Desk for Approvals {
