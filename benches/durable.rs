@@ -80,10 +80,10 @@ impl World {
     async fn start(&self, task: &str) {
         let seed = || Seed::from([1; 32]);
         let started = Started {
-            task: task.to_owned(),
-            bundle: "bench".to_owned(),
-            version: String::new(),
-            digest: String::new(),
+            task: task.into(),
+            bundle: "bench".into(),
+            version: "".into(),
+            digest: "".into(),
             input: String::new(),
             seeds: Seeds { fixed: seed(), granted: seed() },
             key: [2; 32],
