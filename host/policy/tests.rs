@@ -63,7 +63,13 @@ const ALL: &str = "@id(\"all\") permit (principal, action, resource);";
 fn the_built_in_policy_permits_and_says_its_name() {
     let policy = Policy::of(&RuleFiles::none(), &terms()).unwrap();
     assert!(policy.is_built_in());
+    assert!(
+        matches!(&policy.rules, Rules::BuiltIn { compiled, .. } if compiled.get().is_none()),
+        "it is read when asked"
+    );
     assert_eq!(judge(&policy, 1), allowed(&["built-in"]));
+    let written = &policy.rules()["built-in"];
+    assert_eq!((written.line(), written.text()), (1, "@id(\"built-in\")\npermit (principal, action, resource);"));
 }
 
 #[test]
