@@ -247,7 +247,12 @@ impl Policy {
         match &self.rules {
             Rules::Written(compiled) => Ok(compiled),
             Rules::BuiltIn { schema, compiled } => {
-                let compiled = compiled.get_or_init(|| rules::built_in(schema, &self.arguments).map(Box::new));
+                // It may be a guest that asks, on the stack of a fiber. Where there is no memory for another one, `stacker`
+                // panics: then nothing is decided.
+                let read = || stacker::grow(compiled::READING, || rules::built_in(schema, &self.arguments));
+                let read = || compiled.get_or_init(|| read().map(Box::new));
+                let compiled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(read))
+                    .map_err(|_| "the rules could not be read: see what was printed")?;
                 compiled.as_deref().map_err(Clone::clone)
             }
         }

@@ -16,6 +16,9 @@ use super::{Arguments, Ask, Attribute, Decision, Question, ValueError, subject, 
 /// Bytes of stack that one decision may use.
 pub(super) const STACK: usize = 512 << 10;
 
+/// Bytes of stack that reading a schema and a rule may use.
+pub(super) const READING: usize = 2 << 20;
+
 /// The rules for one bundle, with the schema that they were validated with.
 #[derive(Debug)]
 pub(super) struct Compiled {
