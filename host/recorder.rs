@@ -85,7 +85,7 @@ impl Recorder {
 
     /// Gives what was recorded. Rows without an answer are of effects that the operator does not want to be repeated.
     pub fn recalling(mode: Mode, keeper: Arc<dyn Keeper>, rows: Vec<Row>, room: u64) -> Self {
-        // Most have none: to sort nothing costs more than to look for it.
+        // One by one: most tasks begin with none, and what sorts them first allocates for none as well.
         let mut written = BTreeSet::new();
         written.extend(rows.iter().map(|row| Arc::clone(&row.place.path)));
         let room = room.saturating_sub(rows.iter().map(size).sum());

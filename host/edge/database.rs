@@ -264,7 +264,8 @@ fn open_both(path: &Path) -> Result<(Connection, Connection), DatabaseError> {
 }
 
 /// Takes the log into the database where it has grown, for who opens the database next reads all of it before anything else;
-/// or where something is in it that must not be there any more. What another process reads stays, until that one does it.
+/// or where something is in it that must not be there any more. What another process reads just then stays, until the
+/// log is written over.
 fn tidy(connection: &Connection, is_clean: bool) {
     let checkpoint = |mode: &str| {
         let asked = format!("PRAGMA wal_checkpoint({mode})");

@@ -73,6 +73,13 @@ fn the_built_in_policy_permits_and_says_its_name() {
 }
 
 #[test]
+fn a_policy_that_cannot_be_read_when_it_is_asked_denies() {
+    let rules = Rules::BuiltIn { schema: "no schema".to_owned(), compiled: OnceLock::new() };
+    let policy = Policy { rules, ..Policy::of(&RuleFiles::none(), &terms()).unwrap() };
+    assert!(matches!(judge(&policy, 1), Decision::Deny { error: Some(_), .. }));
+}
+
+#[test]
 fn rules_see_arguments_and_give_their_names() {
     let policy = policy(&format!(
         "{ALL} @id(\"small\") forbid (principal, action == Ambit::Action::\"tools.call\", resource)
