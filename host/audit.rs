@@ -17,6 +17,7 @@ pub mod ocsf;
 pub mod otlp;
 pub mod spans;
 pub mod story;
+pub mod tail;
 pub mod tree;
 mod verify;
 

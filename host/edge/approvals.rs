@@ -6,11 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rusqlite::Transaction;
 use serde::Serialize;
 
 use self::rows::{COLUMNS, claim_in, give, listed, open, read};
-use super::database::{Database, DatabaseError};
+use super::database::{Database, DatabaseError, Rows};
 use super::ledger::{AuditLog, append};
 use crate::approval::{Answer, Answered, Claim, ClaimError, Desk, Later, Moment, Request, State, Unasked};
 use crate::audit::{AuditError, Entry, Kind};
@@ -176,7 +175,7 @@ impl Approvals {
 }
 
 /// Withdraws everything that a task still asks for, or was given and did not use.
-pub(super) fn withdraw_all(rows: &Transaction<'_>, task: &str) -> rusqlite::Result<()> {
+pub(super) fn withdraw_all(rows: &Rows<'_>, task: &str) -> rusqlite::Result<()> {
     // The names of a task's calls begin with its own and `/`, and `0` is what follows that. Two statements, because each finds
     // its rows in the index: for both at once SQLite makes a table of what it found.
     for of_it in ["task = ?1", "task > ?1 || '/' AND task < ?1 || '0'"] {

@@ -7,14 +7,15 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ring::rand::{SecureRandom as _, SystemRandom};
-use rusqlite::{Connection, OptionalExtension as _, Transaction};
+use rusqlite::{Connection, OptionalExtension as _};
 use zeroize::Zeroizing;
 
-use super::database::{DatabaseError, whole};
-use super::ledger::{append, by_operator, each, number};
+use super::database::{DatabaseError, Rows, whole};
+use super::ledger::{append, by_operator, each, number, tail};
 use super::sealing::{KeyError, SealError, Sealed, Sealing};
 use crate::audit::checkpoint::Checkpoint;
 use crate::audit::note::{KeyName, NoteError, SigningKey, VerifierKey};
+use crate::audit::tail::Tail;
 use crate::audit::tree::Frontier;
 use crate::audit::{Flaw, Hash, Verifier};
 use crate::settings::audit::AuditSetting;
@@ -141,6 +142,31 @@ fn last_record(rows: &Connection) -> Result<u64, DatabaseError> {
     Ok(last.unwrap_or_default().cast_unsigned())
 }
 
+/// The tree over all records, where this process has written or checked them all; else over those that the newest checkpoint
+/// speaks of, by that name and with that tree, and up to [`STEP`] more, which are checked.
+fn tree(rows: &Rows<'_>, newest: Option<(KeyName, Frontier)>) -> Result<Frontier, CheckpointError> {
+    let tail = tail(rows)?;
+    if let Some(tree) = tail.tree().cloned() {
+        rows.now_known(tail);
+        return Ok(tree);
+    }
+    let mut verifier = match newest {
+        None => Verifier::default(),
+        Some((origin, tree)) => {
+            let (select, expected) = ("SELECT hash FROM audit WHERE seq = ?1", tree.size());
+            let hash = rows.prepare_cached(select)?.query_row([number(expected)], |row| row.get(0)).optional()?;
+            let cut = || Flaw::Shorter { last: 0, origin, expected };
+            Verifier::after(tree, Hash(hash.ok_or_else(cut)?))
+        }
+    };
+    let from = verifier.head().seq;
+    each(rows, from, from.saturating_add(STEP), |record| verifier.check(&record).map(drop))??;
+    let tree = verifier.tree().clone();
+    let is_all = verifier.head() == tail.head();
+    rows.now_known(if is_all { Tail::checked(tail.head().hash, tree.clone()) } else { tail });
+    Ok(tree)
+}
+
 fn purpose(origin: &KeyName) -> String {
     format!("checkpoint-key/{origin}")
 }
@@ -174,7 +200,7 @@ impl Checkpoints {
     }
 
     /// Makes one if it is time, after a record was appended in this transaction. That there is none holds up nothing.
-    pub(super) fn after(&self, rows: &Transaction<'_>, seq: u64, at: u64) {
+    pub(super) fn after(&self, rows: &Rows<'_>, seq: u64, at: u64) {
         let made = match self.is_time(rows, seq, at) {
             Ok(false) => return,
             Ok(true) => whole(rows, |rows| self.make(rows).map(drop)),
@@ -214,15 +240,15 @@ impl Checkpoints {
     ///
     /// # Errors
     /// When there are no records, the key cannot be had, or what is there does not hold.
-    pub(super) fn make(&self, rows: &Transaction<'_>) -> Result<(Checkpoint, bool), CheckpointError> {
+    pub(super) fn make(&self, rows: &Rows<'_>) -> Result<(Checkpoint, bool), CheckpointError> {
         if last_record(rows)? == 0 {
             return Err(CheckpointError::Short { records: 0 });
         }
         // Making it is recorded, so that comes first.
         let key = self.key(rows)?;
         let newest = stored(rows, None)?;
-        let mut verifier = match &newest {
-            None => Verifier::default(),
+        let from = match &newest {
+            None => None,
             Some(newest) => {
                 let origin = newest.origin();
                 let signer = public(rows, origin.as_ref())?.ok_or(CheckpointError::Damaged)?;
@@ -234,20 +260,15 @@ impl Checkpoints {
                     // From here on another key signs, and that is a record that the next one speaks of.
                     append(rows, &by_operator("audit.key", &format!("Key::\"{}\"", key.verifier()), "ambit"))?;
                 }
-                let select = "SELECT hash FROM audit WHERE seq = ?1";
-                let hash =
-                    rows.prepare_cached(select)?.query_row([number(newest.size)], |row| row.get(0)).optional()?;
-                let cut = || Flaw::Shorter { last: 0, origin: checkpoint.origin.clone(), expected: newest.size };
-                Verifier::after(tree, Hash(hash.ok_or_else(cut)?))
+                Some((checkpoint.origin, tree))
             }
         };
-        let from = verifier.head().seq;
-        each(rows, from, from.saturating_add(STEP), |record| verifier.check(&record).map(drop))??;
-        let size = verifier.head().seq;
-        let made = Checkpoint::sign(&key, verifier.tree());
+        let tree = tree(rows, from)?;
+        let size = tree.size();
+        let made = Checkpoint::sign(&key, &tree);
         rows.prepare_cached("INSERT INTO checkpoint (size, frontier, note) VALUES (?1, ?2, ?3)")?.execute((
             number(size),
-            verifier.tree().to_bytes(),
+            tree.to_bytes(),
             made.to_string(),
         ))?;
         // What is written here may not come about: the next record looks again.
@@ -257,7 +278,7 @@ impl Checkpoints {
     }
 
     /// The key that signs; made, and recorded, if there is none.
-    pub(super) fn key(&self, rows: &Transaction<'_>) -> Result<Arc<SigningKey>, CheckpointError> {
+    pub(super) fn key(&self, rows: &Rows<'_>) -> Result<Arc<SigningKey>, CheckpointError> {
         if let Some(key) = self.opened(rows)? {
             return Ok(key);
         }

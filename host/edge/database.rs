@@ -7,6 +7,7 @@
 //! write.
 
 mod layout;
+mod rows;
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -18,10 +19,11 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use cap_std::fs::{OpenOptions, OpenOptionsExt as _};
-use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use tokio::sync::oneshot;
 
 use self::layout::{VERSION, lay_out};
+pub(crate) use self::rows::{Known, Rows};
 
 use crate::config::{Home, Instant};
 
@@ -77,7 +79,7 @@ impl From<rusqlite::Error> for DatabaseError {
 /// What is called once it is known whether the transaction was committed.
 type Reply = Box<dyn FnOnce(Result<(), DatabaseError>) + Send>;
 /// What is done inside a transaction, or told why there is none.
-type Work = Box<dyn FnOnce(Result<&mut Transaction<'_>, DatabaseError>) -> Reply + Send>;
+type Work = Box<dyn FnOnce(Result<&mut Rows<'_>, DatabaseError>) -> Reply + Send>;
 
 /// What comes of queued work.
 pub(super) type Answer<T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send>>;
@@ -151,7 +153,7 @@ impl Database {
     /// and before any work that is queued later.
     pub(crate) fn write<T: Send + 'static, E: From<DatabaseError> + Send + 'static>(
         &self,
-        work: impl FnOnce(&Transaction<'_>) -> Result<T, E> + Send + 'static,
+        work: impl FnOnce(&Rows<'_>) -> Result<T, E> + Send + 'static,
     ) -> Answer<T, E> {
         self.write_noting(work, |_| ())
     }
@@ -159,7 +161,7 @@ impl Database {
     /// As [`Self::write`]; `note` is told what came of it, in the order of the work, also when nobody awaits the future.
     pub(crate) fn write_noting<T: Send + 'static, E: From<DatabaseError> + Send + 'static>(
         &self,
-        work: impl FnOnce(&Transaction<'_>) -> Result<T, E> + Send + 'static,
+        work: impl FnOnce(&Rows<'_>) -> Result<T, E> + Send + 'static,
         note: impl FnOnce(&Result<T, E>) + Send + 'static,
     ) -> Answer<T, E> {
         self.write_one(|transaction| whole(transaction, work), note)
@@ -169,7 +171,7 @@ impl Database {
     /// not at all: it is spared a savepoint, for which SQLite copies every page that it touches.
     pub(crate) fn write_one<T: Send + 'static, E: From<DatabaseError> + Send + 'static>(
         &self,
-        work: impl FnOnce(&Transaction<'_>) -> Result<T, E> + Send + 'static,
+        work: impl FnOnce(&Rows<'_>) -> Result<T, E> + Send + 'static,
         note: impl FnOnce(&Result<T, E>) + Send + 'static,
     ) -> Answer<T, E> {
         let (reply, answer) = oneshot::channel();
@@ -188,7 +190,7 @@ impl Database {
     /// As [`Self::write_one`], where nobody waits.
     pub(crate) fn note<T: Send + 'static, E: From<DatabaseError> + Send + 'static>(
         &self,
-        work: impl FnOnce(&Transaction<'_>) -> Result<T, E> + Send + 'static,
+        work: impl FnOnce(&Rows<'_>) -> Result<T, E> + Send + 'static,
         note: impl FnOnce(&Result<T, E>) + Send + 'static,
     ) {
         self.queue(move |transaction| {
@@ -197,7 +199,7 @@ impl Database {
         });
     }
 
-    fn queue(&self, work: impl FnOnce(Result<&mut Transaction<'_>, DatabaseError>) -> Reply + Send + 'static) {
+    fn queue(&self, work: impl FnOnce(Result<&mut Rows<'_>, DatabaseError>) -> Reply + Send + 'static) {
         let work: Work = Box::new(work);
         let unsent = match &self.queue {
             Some(queue) => queue.send(work).err().map(|error| error.0),
@@ -211,7 +213,7 @@ impl Database {
     /// As [`Self::write`]; when it is done, nothing of what it replaced is left in the files.
     pub(crate) fn write_scrubbing<T: Send + 'static, E: From<DatabaseError> + Send + 'static>(
         &self,
-        work: impl FnOnce(&Transaction<'_>) -> Result<T, E> + Send + 'static,
+        work: impl FnOnce(&Rows<'_>) -> Result<T, E> + Send + 'static,
     ) -> Answer<T, E> {
         let scrub = Arc::clone(&self.scrub);
         self.write(move |transaction| {
@@ -301,8 +303,8 @@ fn ended() -> DatabaseError {
 
 /// Does a piece of work, if its transaction is there.
 fn done<T, E: From<DatabaseError>>(
-    transaction: Result<&mut Transaction<'_>, DatabaseError>,
-    work: impl FnOnce(&Transaction<'_>) -> Result<T, E>,
+    transaction: Result<&mut Rows<'_>, DatabaseError>,
+    work: impl FnOnce(&Rows<'_>) -> Result<T, E>,
 ) -> Result<T, E> {
     let transaction = transaction?;
     // When the disk is full, SQLite may roll back the whole transaction by itself. What is written then would stand alone.
@@ -314,8 +316,8 @@ fn done<T, E: From<DatabaseError>>(
 
 /// Does work of several statements as a whole, or not at all.
 pub(super) fn whole<T, E: From<DatabaseError>>(
-    transaction: &Transaction<'_>,
-    work: impl FnOnce(&Transaction<'_>) -> Result<T, E>,
+    transaction: &Rows<'_>,
+    work: impl FnOnce(&Rows<'_>) -> Result<T, E>,
 ) -> Result<T, E> {
     let failed = |error: rusqlite::Error| E::from(DatabaseError::from(error));
     let say = |word: &str| transaction.prepare_cached(word)?.execute([]).map(drop);
@@ -323,6 +325,7 @@ pub(super) fn whole<T, E: From<DatabaseError>>(
     match work(transaction) {
         Ok(value) => say("RELEASE work").map_err(failed).map(|()| value),
         Err(error) => {
+            transaction.forget();
             transaction.execute_batch("ROLLBACK TO work; RELEASE work").map_err(failed)?;
             Err(error)
         }
@@ -333,14 +336,18 @@ pub(super) fn whole<T, E: From<DatabaseError>>(
 /// something are told. Gives whether nothing is left in the log that should not be.
 fn write(connection: &mut Connection, queue: &Receiver<Work>, scrub: &AtomicBool) -> bool {
     let mut is_clean = true;
+    let mut known = Known::Nothing;
     while let Ok(first) = queue.recv() {
         let more = std::iter::from_fn(|| queue.try_recv().ok()).take(GROUP - 1);
         let group: Vec<Work> = std::iter::once(first).chain(more).collect();
         let mut replies = Vec::new();
         let committed = match connection.transaction_with_behavior(TransactionBehavior::Immediate) {
-            Ok(mut transaction) => {
-                replies.extend(group.into_iter().map(|work| work(Ok(&mut transaction))));
-                transaction.commit().map_err(|error| DatabaseError::Commit(error.to_string()))
+            Ok(transaction) => {
+                let mut rows = Rows::new(transaction, known);
+                replies.extend(group.into_iter().map(|work| work(Ok(&mut rows))));
+                let committed;
+                (committed, known) = rows.commit();
+                committed.map_err(|error| DatabaseError::Commit(error.to_string()))
             }
             Err(error) => {
                 let error = DatabaseError::Commit(error.to_string());
@@ -368,7 +375,7 @@ mod tests {
     async fn left(home: &Home, mut keys: std::ops::Range<usize>) -> u64 {
         let database = Database::open(home).unwrap();
         let insert = "INSERT INTO state (bundle, namespace, key, value) VALUES ('b', 'n', ?1, zeroblob(4096))";
-        let work = move |rows: &Transaction<'_>| -> Result<(), DatabaseError> {
+        let work = move |rows: &Rows<'_>| -> Result<(), DatabaseError> {
             keys.try_for_each(|key| Ok(rows.execute(insert, [key.to_string()]).map(drop)?))
         };
         database.write(work).await.unwrap();

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jsonwebtoken::jwk::{AlgorithmParameters, Jwk, JwkSet};
-use rusqlite::{Connection, OptionalExtension as _, Transaction};
+use rusqlite::{Connection, OptionalExtension as _};
 use zeroize::Zeroizing;
 
-use super::database::{Database, DatabaseError};
+use super::database::{Database, DatabaseError, Rows};
 use super::ledger::{append, by_operator};
 use super::sealing::{SealError, Sealed, Sealing};
 use crate::capability::http::Ticket;
@@ -81,7 +81,7 @@ fn afterglow() -> i64 {
 }
 
 /// Makes keys until there are two that have not retired.
-fn replenish(rows: &Transaction<'_>, sealing: &Sealing, by: &str) -> Result<(), IdentityError> {
+fn replenish(rows: &Rows<'_>, sealing: &Sealing, by: &str) -> Result<(), IdentityError> {
     let count = "SELECT count(*) FROM signing_key WHERE retired IS NULL";
     let there: i64 = rows.query_row(count, [], |row| row.get(0))?;
     let last: i64 = rows.query_row("SELECT coalesce(max(made), 0) FROM signing_key", [], |row| row.get(0))?;

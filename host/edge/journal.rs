@@ -8,10 +8,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rusqlite::{Connection, OptionalExtension as _, Transaction};
+use rusqlite::{Connection, OptionalExtension as _};
 use sha2::{Digest as _, Sha256};
 
-use super::database::{Database, DatabaseError};
+use super::database::{Database, DatabaseError, Rows};
 use super::ledger::AuditLog;
 use super::sealing::{SealError, Sealed, Sealing};
 use crate::recorder::{Batch, Keeper, Place, Row};
@@ -194,18 +194,18 @@ impl Keeper for Pages {
 }
 
 /// Begins the journal of a task with how it was started.
-pub(super) fn begin(rows: &Transaction<'_>, task: &str, recipe: &serde_json::Value) -> Result<(), DatabaseError> {
+pub(super) fn begin(rows: &Rows<'_>, task: &str, recipe: &serde_json::Value) -> Result<(), DatabaseError> {
     let insert = "INSERT INTO journal (task, recipe) VALUES (?1, ?2)";
     Ok(rows.prepare_cached(insert)?.execute((task, recipe.to_string())).map(drop)?)
 }
 
 /// Keeps what a task came to.
-pub(super) fn end(rows: &Transaction<'_>, task: &str, told: &serde_json::Value) -> rusqlite::Result<()> {
+pub(super) fn end(rows: &Rows<'_>, task: &str, told: &serde_json::Value) -> rusqlite::Result<()> {
     let update = "UPDATE journal SET ended = ?2, waits = NULL WHERE task = ?1";
     rows.prepare_cached(update)?.execute((task, told.to_string())).map(drop)
 }
 
-fn write(rows: &Transaction<'_>, sealing: &Sealing, task: &str, batch: &Batch) -> Result<(), DatabaseError> {
+fn write(rows: &Rows<'_>, sealing: &Sealing, task: &str, batch: &Batch) -> Result<(), DatabaseError> {
     let mut closed = batch.closed;
     for row in &batch.rows {
         insert(rows, task, row)?;
@@ -225,7 +225,7 @@ fn write(rows: &Transaction<'_>, sealing: &Sealing, task: &str, batch: &Batch) -
 }
 
 /// Keeps one answer, in place of what was kept there.
-pub(super) fn insert(rows: &Transaction<'_>, task: &str, row: &Row) -> Result<(), DatabaseError> {
+pub(super) fn insert(rows: &Rows<'_>, task: &str, row: &Row) -> Result<(), DatabaseError> {
     let Row { place, what, digest, answer, secret } = row;
     let plain = answer.as_deref().filter(|_| !secret);
     let (mut short, mut blob) = (plain, None);
@@ -248,7 +248,7 @@ pub(super) fn insert(rows: &Transaction<'_>, task: &str, row: &Row) -> Result<()
     Ok(())
 }
 
-fn seal(rows: &Transaction<'_>, sealing: &Sealing, task: &str, row: &Row) -> Result<(), SealError> {
+fn seal(rows: &Rows<'_>, sealing: &Sealing, task: &str, row: &Row) -> Result<(), SealError> {
     let (name, plain) = (sealed_name(task, row), row.answer.as_deref().unwrap_or_default());
     let Sealed { data_key, bytes } = sealing.seal(rows, &format!("answer/{name}"), plain)?;
     rows.prepare_cached("INSERT OR REPLACE INTO sealed_answer VALUES (?1, ?2, ?3)")?
@@ -262,7 +262,7 @@ fn sealed_name(task: &str, Row { place, .. }: &Row) -> String {
 }
 
 /// Deletes the answers of a task, or those below a path, with what was kept for them alone.
-fn drop_answers(rows: &Transaction<'_>, task: &str, path: Option<&str>) -> Result<(), DatabaseError> {
+fn drop_answers(rows: &Rows<'_>, task: &str, path: Option<&str>) -> Result<(), DatabaseError> {
     const BELOW: &str =
         "task = ?1 AND (?2 IS NULL OR path = ?2 OR substr(path, 1, length(?2) + 1) IN (?2 || '/', ?2 || '!'))";
     let blobs: BTreeSet<[u8; 32]> = rows

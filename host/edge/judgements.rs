@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use rusqlite::{OptionalExtension as _, Transaction};
+use rusqlite::OptionalExtension as _;
 
-use super::database::{Database, DatabaseError};
+use super::database::{Database, DatabaseError, Rows};
 use super::ledger::number;
 use crate::policy::judged::{Judged, Judgements};
 
@@ -37,7 +37,7 @@ impl Judgements for JudgementList {
     fn note(&self, judged: Arc<Judged>) {
         let task = judged.principal.task.split('/').next().unwrap_or_default().to_owned();
         // It is written before what is written next. A journal that was deleted meanwhile takes nothing more.
-        let insert = move |transaction: &Transaction<'_>| {
+        let insert = move |transaction: &Rows<'_>| {
             let (effect, at) = (number(judged.effect), number(judged.at));
             let content = serde_json::to_string(&judged).map_err(|error| DatabaseError::Commit(error.to_string()))?;
             transaction

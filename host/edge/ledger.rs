@@ -6,13 +6,14 @@ mod verdict;
 
 use std::sync::Arc;
 
-use rusqlite::{Connection, OptionalExtension as _, Row, Transaction};
+use rusqlite::{Connection, OptionalExtension as _, Row};
 
 pub use self::verdict::Verdict;
 
 use self::standing::{Standing, Turn};
 use super::checkpoints::Checkpoints;
-use super::database::{Answer, Database, DatabaseError, whole};
+use super::database::{Answer, Database, DatabaseError, Known, Rows, whole};
+use crate::audit::tail::Tail;
 use crate::audit::{AuditError, Entry, Flaw, Hash, Head, Kind, Ledger, Lost, Record, Ticket};
 
 /// Records that are read at once.
@@ -101,7 +102,7 @@ impl AuditLog {
     /// written.
     pub(super) fn within<T: Send + 'static, E: From<DatabaseError> + From<AuditError> + Send + 'static>(
         &self,
-        work: impl FnOnce(&Transaction<'_>) -> Result<T, E> + Send + 'static,
+        work: impl FnOnce(&Rows<'_>) -> Result<T, E> + Send + 'static,
     ) -> Answer<T, E> {
         let turn = self.standing.turn(0);
         self.database.write(move |rows| {
@@ -113,12 +114,12 @@ impl AuditLog {
     /// Writes something that stands with the records: if it fails, what was queued behind it fails with it.
     pub(super) fn beside(
         &self,
-        work: impl FnOnce(&Transaction<'_>) -> Result<(), DatabaseError> + Send + 'static,
+        work: impl FnOnce(&Rows<'_>) -> Result<(), DatabaseError> + Send + 'static,
         note: impl FnOnce(bool) + Send + 'static,
     ) {
         let turn = self.standing.turn(1);
         let noted = Arc::clone(&turn);
-        let write = move |rows: &Transaction<'_>| whole(rows, |rows| turn.write(rows, work));
+        let write = move |rows: &Rows<'_>| whole(rows, |rows| turn.write(rows, work));
         self.database.note(write, move |result| {
             // Whoever finds the log whole again finds what was noted.
             note(result.is_ok());
@@ -134,7 +135,7 @@ impl Ledger for AuditLog {
         }
         let turn = self.standing.turn(0);
         let noted = Arc::clone(&turn);
-        let write = move |rows: &Transaction<'_>| turn.write(rows, |_| Ok(0));
+        let write = move |rows: &Rows<'_>| turn.write(rows, |_| Ok(0));
         Some(self.database.write_noting(write, move |result| noted.settle(result)))
     }
 
@@ -161,17 +162,17 @@ impl AuditLog {
     fn appending(
         &self,
         entry: Arc<Entry>,
-    ) -> (impl FnOnce(&Transaction<'_>) -> Result<u64, AuditError> + use<>, Arc<Turn>) {
+    ) -> (impl FnOnce(&Rows<'_>) -> Result<u64, AuditError> + use<>, Arc<Turn>) {
         let turn = self.standing.turn(1);
         let (work, checkpoints) = (Arc::clone(&turn), self.checkpoints.clone());
-        let append = move |rows: &Transaction<'_>| {
+        let append = move |rows: &Rows<'_>| {
             let seq = append(rows, &entry)?;
             if let Some(checkpoints) = checkpoints {
                 checkpoints.after(rows, seq, entry.at);
             }
             Ok(seq)
         };
-        (move |rows: &Transaction<'_>| work.write(rows, append), turn)
+        (move |rows: &Rows<'_>| work.write(rows, append), turn)
     }
 }
 
@@ -200,18 +201,29 @@ pub(crate) fn by_operator(action: &str, resource: &str, by: &str) -> Entry {
     }
 }
 
-/// Appends a record to the chain, inside a transaction, and gives its number.
-pub(crate) fn append(transaction: &Transaction<'_>, entry: &Entry) -> Result<u64, DatabaseError> {
-    let head = transaction
+/// The end of the log, in a transaction. It is no longer known there until [`Rows::now_known`] is told.
+pub(super) fn tail(rows: &Rows<'_>) -> Result<Tail, DatabaseError> {
+    let before = match rows.take_known() {
+        Known::Now(tail) => return Ok(tail),
+        Known::Before(tail) => Some(tail),
+        Known::Nothing => None,
+    };
+    let head = rows
         .prepare_cached("SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1")?
         .query_row([], |row| Ok(Head { seq: row.get::<_, i64>(0)?.cast_unsigned(), hash: Hash(row.get(1)?) }))
         .optional()?
         .unwrap_or(Head::EMPTY);
+    // Whoever else wrote meanwhile left another head.
+    Ok(before.filter(|tail| tail.head() == head).unwrap_or_else(|| Tail::at(head)))
+}
+
+/// Appends a record to the chain, inside a transaction, and gives its number.
+pub(crate) fn append(rows: &Rows<'_>, entry: &Entry) -> Result<u64, DatabaseError> {
     let entry = &*entry.fitted();
-    let next = head.after(entry);
+    let tail = tail(rows)?.after(entry);
+    let next = tail.head();
     let rules = serde_json::Value::from(entry.rules.clone()).to_string();
-    transaction
-        .prepare_cached("INSERT INTO audit VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)")?
+    rows.prepare_cached("INSERT INTO audit VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)")?
         .execute((
             number(next.seq),
             entry.kind.as_str(),
@@ -229,6 +241,7 @@ pub(crate) fn append(transaction: &Transaction<'_>, entry: &Entry) -> Result<u64
             &entry.text,
             next.hash.0,
         ))?;
+    rows.now_known(tail);
     Ok(next.seq)
 }
 

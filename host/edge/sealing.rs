@@ -11,10 +11,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use ring::rand::{SecureRandom as _, SystemRandom};
-use rusqlite::{Connection, OptionalExtension as _, Transaction};
+use rusqlite::{Connection, OptionalExtension as _};
 use zeroize::Zeroizing;
 
-use super::database::DatabaseError;
+use super::database::{DatabaseError, Rows};
 use crate::config::Home;
 use crate::settings::secret::KeySetting;
 
@@ -82,7 +82,7 @@ impl Sealing {
     }
 
     /// Seals bytes, in a transaction that writes. `purpose` is what they are for: `secret/NAME/VERSION`.
-    pub(crate) fn seal(&self, rows: &Transaction<'_>, purpose: &str, plain: &[u8]) -> Result<Sealed, SealError> {
+    pub(crate) fn seal(&self, rows: &Rows<'_>, purpose: &str, plain: &[u8]) -> Result<Sealed, SealError> {
         let newest = "SELECT id FROM data_key ORDER BY id DESC LIMIT 1";
         let id: Option<i64> = rows.query_row(newest, [], |row| row.get(0)).optional()?;
         let key = match id {
@@ -104,7 +104,7 @@ impl Sealing {
     }
 
     /// Seals everything anew, under a new data key, which the configured key wraps. Gives how many rows that were.
-    pub(crate) fn rotate(&self, rows: &Transaction<'_>) -> Result<usize, SealError> {
+    pub(crate) fn rotate(&self, rows: &Rows<'_>) -> Result<usize, SealError> {
         let mut opened = Vec::new();
         for (table, name, purpose) in [
             ("secret", "name", "'secret/' || name || '/' || version"),
@@ -140,7 +140,7 @@ impl Sealing {
         }
     }
 
-    fn new_data_key(&self, rows: &Transaction<'_>) -> Result<DataKey, SealError> {
+    fn new_data_key(&self, rows: &Rows<'_>) -> Result<DataKey, SealError> {
         let mut key = Zeroizing::new([0; KEY]);
         random(&mut *key)?;
         let wrapped = self.provider.wrap(&*key)?;
@@ -220,7 +220,7 @@ mod tests {
 
     fn write<T: Send + 'static>(
         database: &Database,
-        work: impl FnOnce(&Transaction<'_>) -> Result<T, SealError> + Send + 'static,
+        work: impl FnOnce(&Rows<'_>) -> Result<T, SealError> + Send + 'static,
     ) -> Result<T, SealError> {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(database.write(work))

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use rusqlite::{Connection, OptionalExtension as _, Transaction};
+use rusqlite::{Connection, OptionalExtension as _};
 
-use super::database::{Database, DatabaseError};
+use super::database::{Database, DatabaseError, Rows};
 use super::journal;
 use super::ledger::{AuditLog, append, number};
 use crate::audit::AuditError;
@@ -98,7 +98,7 @@ impl Store for Values {
     }
 }
 
-fn change(transaction: &Transaction<'_>, write: Write) -> Result<Labelled<u64>, StateError> {
+fn change(transaction: &Rows<'_>, write: Write) -> Result<Labelled<u64>, StateError> {
     let Write { namespace, quota, labels: carried, key, change } = write;
     let place = (&namespace.bundle, &namespace.name, &key);
     let before = of_namespace(transaction, &namespace)?;
@@ -158,7 +158,7 @@ fn of_namespace(connection: &Connection, namespace: &Namespace) -> Result<Labels
 }
 
 /// Notes them.
-fn mark(transaction: &Transaction<'_>, namespace: &Namespace, labels: &Labels) -> Result<(), StateError> {
+fn mark(transaction: &Rows<'_>, namespace: &Namespace, labels: &Labels) -> Result<(), StateError> {
     if !labels.is_empty() {
         let labels = serde_json::to_string(labels).map_err(|error| StateError::Unavailable(Box::new(error)))?;
         transaction
@@ -169,7 +169,7 @@ fn mark(transaction: &Transaction<'_>, namespace: &Namespace, labels: &Labels) -
 }
 
 /// Bytes of keys and values in a namespace, but for one key.
-fn held_without(transaction: &Transaction<'_>, namespace: &Namespace, key: &str) -> Result<u64, StateError> {
+fn held_without(transaction: &Rows<'_>, namespace: &Namespace, key: &str) -> Result<u64, StateError> {
     let held: i64 = transaction
         .prepare_cached(
             "SELECT coalesce(sum(length(CAST(key AS BLOB)) + length(value)), 0)

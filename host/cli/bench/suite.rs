@@ -129,6 +129,11 @@ fn inner<'a>(sides: &'a Sides, subject: &'a Subject) -> Vec<Measure<'a>> {
         let (none, some) = (house.recorded(1, called(0))?, house.recorded(1, called(CALLS))?);
         Ok(Sample { operations: CALLS, took: some.took.saturating_sub(none.took) })
     };
+    let unrecorded = move || {
+        let alone = |times| house.tasks(1, || house.agent(&call(times)));
+        let (none, some) = (alone(0)?, alone(CALLS)?);
+        Ok(Sample { operations: CALLS, took: some.took.saturating_sub(none.took) })
+    };
     let cores = super::workers();
     let mut measures = vec![
         measure("wasmtime_task", "bare wasmtime: store, instantiate, call, drop", move || {
@@ -139,6 +144,7 @@ fn inner<'a>(sides: &'a Sides, subject: &'a Subject) -> Vec<Measure<'a>> {
             house.recorded(TASKS / 4, House::function)
         }),
         measure("tool_call", "a call of a tool: decision, record, store, conversion", called),
+        measure("tool_call_unrecorded", "the same, with nothing recorded", unrecorded),
         measure("tasks_on_one", "tasks on one worker", || house.on_workers(1, TASKS)),
         measure("tasks_on_two", "tasks on two workers, at once", move || match cores {
             1 => Err("the machine has one core".to_owned()),

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use rusqlite::{OptionalExtension as _, Row, Transaction};
+use rusqlite::{OptionalExtension as _, Row};
 use serde::Serialize;
 use ulid::Ulid;
 
-use super::super::database::DatabaseError;
+use super::super::database::{DatabaseError, Rows};
 use super::super::ledger::{append, number};
 use super::{AnswerError, Listed, Verdict, is_over, milliseconds};
 use crate::approval::{Answered, Claim, ClaimError, Moment, Request, State, Unasked};
@@ -20,7 +20,7 @@ pub(super) const COLUMNS: &str = "id, state, task, bundle, component, user, acti
 
 /// Puts a question before people, unless they have answered it or are asked too often.
 pub(super) fn open(
-    transaction: &Transaction<'_>,
+    transaction: &Rows<'_>,
     request: &Request,
     now: &Moment,
 ) -> Result<Result<String, Unasked>, DatabaseError> {
@@ -95,7 +95,7 @@ pub(super) fn open(
 
 /// Takes an answer, and records it.
 pub(super) fn give(
-    transaction: &Transaction<'_>,
+    transaction: &Rows<'_>,
     approval: &Listed,
     verdict: Verdict,
     by: &Person,
@@ -150,7 +150,7 @@ pub(super) fn give(
 }
 
 /// Uses an approval up, if it was given for just this and its time is not over.
-pub(super) fn claim_in(transaction: &Transaction<'_>, claim: &Claim, now: &Moment) -> Result<Answered, ClaimError> {
+pub(super) fn claim_in(transaction: &Rows<'_>, claim: &Claim, now: &Moment) -> Result<Answered, ClaimError> {
     let approval = read(transaction, &claim.id)?.ok_or(ClaimError::Missing)?;
     if Hash(approval.digest) != claim.digest {
         return Err(ClaimError::Different);

@@ -1,7 +1,6 @@
 //! Approvals in a database of their own, at moments that are made up.
 
 use proptest::prelude::*;
-use rusqlite::Transaction;
 
 use super::*;
 use crate::approval::Binding;
@@ -94,7 +93,7 @@ impl World {
 
     fn within<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Transaction<'_>) -> Result<T, DatabaseError> + Send + 'static,
+        work: impl FnOnce(&Rows<'_>) -> Result<T, DatabaseError> + Send + 'static,
     ) -> T {
         let done = self.database.write(work);
         tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(done).unwrap()

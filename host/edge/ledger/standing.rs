@@ -6,9 +6,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rusqlite::Transaction;
 
-use super::super::database::{DatabaseError, whole};
+use super::super::database::{DatabaseError, Rows, whole};
 use super::{append, by_operator};
 use crate::audit::{AuditError, Entry, escaped};
 
@@ -67,8 +66,8 @@ impl Turn {
     /// Does the work in its transaction, after what has to be said first.
     pub(super) fn write<T>(
         &self,
-        rows: &Transaction<'_>,
-        work: impl FnOnce(&Transaction<'_>) -> Result<T, DatabaseError>,
+        rows: &Rows<'_>,
+        work: impl FnOnce(&Rows<'_>) -> Result<T, DatabaseError>,
     ) -> Result<T, AuditError> {
         let before = self.announce()?;
         let written = match before {
