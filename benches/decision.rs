@@ -71,7 +71,7 @@ fn decisions(criterion: &mut Criterion) {
     let resource = Resource::new("Tool", "tool0.refund")
         .with("tool", Attribute::String("tool0".into()))
         .with("function", Attribute::String("refund".into()));
-    let context = [("depth", Attribute::count(1)), ("bytes", Attribute::count(40))];
+    let context = ambit::policy::context(vec![("depth", Attribute::count(1)), ("bytes", Attribute::count(40))]);
     let arguments = [Val::U32(50), Val::String("A-1001".into())];
     let question = Question {
         principal: &principal,

@@ -42,15 +42,15 @@ fn entry(kind: Kind, effect: u64) -> Entry {
     Entry {
         kind,
         at: 1_795_000_000_000 + effect,
-        task: "01M85000000000000000000000/1".to_owned(),
-        component: "billing".to_owned(),
+        task: "01M85000000000000000000000/1".into(),
+        component: "billing".into(),
         effect,
         import: effect,
-        action: "http.request".to_owned(),
-        resource: "Host::\"billing.example.net\"".to_owned(),
-        arguments: "0".repeat(64),
-        code: if kind == Kind::Intent { "allowed" } else { "done" }.to_owned(),
-        rules: vec!["billing-service".to_owned()],
+        action: "http.request".into(),
+        resource: "Host::\"billing.example.net\"".into(),
+        arguments: "0".repeat(64).into(),
+        code: if kind == Kind::Intent { "allowed" } else { "done" }.into(),
+        rules: ["billing-service".to_owned()].into(),
         detail: String::new(),
         text: "POST https://billing.example.net/v1/refunds".to_owned(),
     }
@@ -58,7 +58,7 @@ fn entry(kind: Kind, effect: u64) -> Entry {
 
 fn row(number: u64, answer: Option<Vec<u8>>) -> Batch {
     let place = Place { path: "1".into(), import: number, part: 0 };
-    let row = Row { place, what: "http.request".to_owned(), digest: [7; 16], answer, secret: false };
+    let row = Row { place, what: "http.request".into(), digest: [7; 16], answer, secret: false };
     Batch { rows: vec![row], ..Batch::default() }
 }
 

@@ -69,7 +69,7 @@ fn path_of_an_effect(criterion: &mut Criterion) {
     let resource = Resource::new("Tool", "yardstick.work")
         .with("tool", Attribute::String("yardstick".into()))
         .with("function", Attribute::String("work".into()));
-    let context = [("depth", Attribute::count(1)), ("bytes", Attribute::count(40))];
+    let context = ambit::policy::context(vec![("depth", Attribute::count(1)), ("bytes", Attribute::count(40))]);
     let (action, arguments) = ("tools.call", Some(Arguments::Values(&values)));
     let question = Question {
         principal: &principal,
@@ -131,15 +131,15 @@ fn entry(kind: Kind, effect: u64) -> Entry {
     Entry {
         kind,
         at: 1_795_000_000_000 + effect,
-        task: "01M85000000000000000000000".to_owned(),
-        component: "agent".to_owned(),
+        task: "01M85000000000000000000000".into(),
+        component: "agent".into(),
         effect,
         import: effect,
-        action: "tools.call".to_owned(),
-        resource: "Tool::\"yardstick.work\"".to_owned(),
-        arguments: "0".repeat(64),
-        code: if kind == Kind::Intent { "allowed" } else { "done" }.to_owned(),
-        rules: vec!["built-in".to_owned()],
+        action: "tools.call".into(),
+        resource: "Tool::\"yardstick.work\"".into(),
+        arguments: "0".repeat(64).into(),
+        code: if kind == Kind::Intent { "allowed" } else { "done" }.into(),
+        rules: ["built-in".to_owned()].into(),
         detail: String::new(),
         text: String::new(),
     }

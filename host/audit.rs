@@ -91,23 +91,23 @@ pub struct Entry {
     /// Milliseconds since the Unix epoch.
     pub at: u64,
     /// The task or child task, `01K…/2`.
-    pub task: String,
+    pub task: Arc<str>,
     /// The component that asked: `agent`, or the tool's name.
-    pub component: String,
+    pub component: Arc<str>,
     /// Which effect of the whole task it is about, from 1: an outcome has the number of its intent. 0 when it is about none.
     pub effect: u64,
     /// Which crossing of that task's import border it was, from 1; 0 for what the host itself began.
     pub import: u64,
     /// `<grant key>.<verb>`; `task.run` for start and end.
-    pub action: String,
+    pub action: Cow<'static, str>,
     /// Kind and name of what is acted on: `Tool::"search.query"`.
-    pub resource: String,
+    pub resource: Arc<str>,
     /// HMAC-SHA-256 of the canonical effect under the task's key, in hex; empty for starts and ends.
-    pub arguments: String,
+    pub arguments: Arc<str>,
     /// What decided or came of it: `allowed`, a refusal's code, `done`, `failed`, `abandoned`, or the task's status.
-    pub code: String,
+    pub code: Cow<'static, str>,
     /// The names of the policies that determined the decision, in order.
-    pub rules: Vec<String>,
+    pub rules: Arc<[String]>,
     /// What the host has to say beside that, as JSON.
     pub detail: String,
     /// Text that a guest made, bounded and escaped.
@@ -117,8 +117,17 @@ pub struct Entry {
 impl Entry {
     /// As much of it as a record can hold. What is too long ends with `…`; the digest of an effect is over all of it.
     pub fn fitted(&self) -> Cow<'_, Self> {
-        let texts = [&self.task, &self.component, &self.action, &self.resource, &self.arguments, &self.code];
-        let texts = texts.into_iter().chain([&self.detail, &self.text]).map(String::len);
+        let texts: [&str; 8] = [
+            &self.task,
+            &self.component,
+            &self.action,
+            &self.resource,
+            &self.arguments,
+            &self.code,
+            &self.detail,
+            &self.text,
+        ];
+        let texts = texts.into_iter().map(str::len);
         let rules = self.rules.iter().map(|rule| rule.len() + size_of::<u64>());
         // What is left is the frame: the name of the format, the hash, the numbers, and the lengths.
         if texts.chain(rules).sum::<usize>() <= LONGEST - 1024 {
@@ -128,18 +137,18 @@ impl Entry {
         for (text, most) in [
             (&mut fitted.task, 1 << 10),
             (&mut fitted.component, 1 << 10),
-            (&mut fitted.action, 1 << 10),
             (&mut fitted.resource, 16 << 10),
             (&mut fitted.arguments, 1 << 10),
-            (&mut fitted.code, 1 << 10),
-            (&mut fitted.text, 2 << 10),
         ] {
-            cut(text, most);
+            *text = cut(text, most).into();
         }
+        for text in [&mut fitted.action, &mut fitted.code] {
+            *text = cut(text, 1 << 10).into();
+        }
+        fitted.text = cut(&fitted.text, 2 << 10);
         if fitted.detail.len() > 16 << 10 {
-            cut(&mut fitted.detail, 2 << 10);
             // It stays JSON, whatever it was.
-            fitted.detail = serde_json::json!({ "cut": fitted.detail }).to_string();
+            fitted.detail = serde_json::json!({ "cut": cut(&fitted.detail, 2 << 10) }).to_string();
         }
         let mut used = 0;
         let fits = fitted.rules.iter().take_while(|rule| {
@@ -148,8 +157,7 @@ impl Entry {
         });
         let fits = fits.count();
         if fits < fitted.rules.len() {
-            fitted.rules.truncate(fits);
-            fitted.rules.push("…".to_owned());
+            fitted.rules = fitted.rules[..fits].iter().cloned().chain(["…".to_owned()]).collect();
         }
         Cow::Owned(fitted)
     }
@@ -182,12 +190,10 @@ impl Entry {
     }
 }
 
-/// Cuts a text to so many bytes, and marks that.
-fn cut(text: &mut String, most: usize) {
-    if text.len() > most {
-        text.truncate(text.floor_char_boundary(most));
-        text.push('…');
-    }
+/// A text, cut to so many bytes and marked, if it is longer.
+fn cut(text: &str, most: usize) -> String {
+    let cut = if text.len() > most { "…" } else { "" };
+    [&text[..text.floor_char_boundary(most)], cut].concat()
 }
 
 /// A record of the log. Exported, it is one line of JSON with these names in this order.
@@ -268,6 +274,10 @@ impl Head {
 
 /// Makes guest-made text fit for a record: control, format and line-breaking characters escaped, and cut.
 pub fn escaped(text: &str) -> String {
+    // Most texts are short, and have nothing in them that could not be shown.
+    if text.len() <= GUEST_TEXT && text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return text.to_owned();
+    }
     let mut out = String::new();
     for character in text.chars() {
         let hidden = character.is_control() || matches!(character, '\u{2028}' | '\u{2029}') || is_invisible(character);
@@ -310,7 +320,12 @@ pub trait Ledger: Send + Sync {
     /// When it is known at once that it will not be written.
     fn append(&self, entry: Entry) -> Result<Ticket, AuditError>;
 
-    /// Appends a record that nobody waits for. If it cannot be written, it is put to those that are `lost`.
+    /// Appends a record that nobody waits for. That it could not be written is said by the next that can be.
+    fn put(&self, entry: Entry) {
+        drop(self.append(entry));
+    }
+
+    /// As [`Self::put`]; if it cannot be written, it is put to those that are `lost`.
     fn note(&self, entry: Entry, lost: &Lost) {
         if self.append(entry.clone()).is_err() {
             lost.put(entry);
@@ -350,9 +365,9 @@ mod tests {
             import: 1,
             action: "tools.call".into(),
             resource: "Tool::\"a.b\"".into(),
-            arguments: String::new(),
+            arguments: Arc::default(),
             code: "allowed".into(),
-            rules: vec!["one".into()],
+            rules: ["one".to_owned()].into(),
             detail: String::new(),
             text: text.into(),
         }
@@ -385,8 +400,8 @@ mod tests {
         (two.action, two.resource) = ("ab".into(), "c".into());
         assert_ne!(Head::EMPTY.after(&one).hash, Head::EMPTY.after(&two).hash);
         (one, two) = (entry("x"), entry("x"));
-        (one.rules, one.detail) = (vec!["a".into(), "b".into()], String::new());
-        (two.rules, two.detail) = (vec!["a".into()], "b".into());
+        (one.rules, one.detail) = (["a", "b"].map(str::to_owned).into(), String::new());
+        (two.rules, two.detail) = (["a".to_owned()].into(), "b".into());
         assert_ne!(Head::EMPTY.after(&one).hash, Head::EMPTY.after(&two).hash);
     }
 
@@ -396,12 +411,12 @@ mod tests {
         assert_eq!(*short.fitted(), short);
         let huge = "é\u{1}\"".repeat(100_000);
         let mut long = entry(&huge);
-        for field in [&mut long.task, &mut long.component, &mut long.action, &mut long.resource, &mut long.arguments] {
-            field.clone_from(&huge);
+        for field in [&mut long.task, &mut long.component, &mut long.resource, &mut long.arguments] {
+            *field = huge.as_str().into();
         }
-        (long.code, long.detail) = (huge.clone(), huge.clone());
+        (long.action, long.code, long.detail) = (huge.clone().into(), huge.clone().into(), huge.clone());
         for rules in [vec![huge.clone()], vec!["r".to_owned(); 100_000], Vec::new()] {
-            long.rules = rules;
+            long.rules = rules.into();
             let fitted = long.fitted().into_owned();
             assert!(fitted.canonical(u64::MAX, Hash::NONE).len() <= LONGEST);
             assert!(fitted.resource.ends_with('…') && fitted.detail.starts_with("{\"cut\":"), "{fitted:?}");

@@ -209,7 +209,7 @@ impl From<Target> for Again {
 pub fn again(grants: &Sections, judged: &Judged) -> Option<Again> {
     let concerns = |row: &&&dyn Registered| {
         let own = row.actions().iter().any(|action| action.name == judged.action);
-        own || row.covers().contains(&judged.action.as_str())
+        own || row.covers().contains(&&*judged.action)
     };
     REGISTRY.iter().filter(concerns).find_map(|row| row.again(grants, judged))
 }

@@ -35,9 +35,9 @@ pub fn wall_clock() -> Duration {
 
 /// The folder that relative paths are relative to; nothing where there is none.
 #[expect(clippy::disallowed_methods, reason = "the one place that asks where the process is")]
-pub fn working_folder() -> &'static std::path::Path {
-    static FOLDER: std::sync::OnceLock<std::path::PathBuf> = std::sync::OnceLock::new();
-    FOLDER.get_or_init(|| std::env::current_dir().unwrap_or_default())
+pub fn working_folder() -> &'static std::sync::Arc<std::path::Path> {
+    static FOLDER: std::sync::OnceLock<std::sync::Arc<std::path::Path>> = std::sync::OnceLock::new();
+    FOLDER.get_or_init(|| std::env::current_dir().unwrap_or_default().into())
 }
 
 /// A path without `.` and without `..`, as it is written: links are not looked at.

@@ -165,7 +165,7 @@ pub struct Job {
     /// What the record of the start says of the rules: `built-in`, `rules`, and their digest.
     pub policy: (&'static str, Digest),
     /// On whose behalf it acts, if on anybody's.
-    pub user: Option<Person>,
+    pub user: Option<Arc<Person>>,
     /// What happens where a person would have to be asked.
     pub approvals: Mode,
     /// The seed that the operator chose.

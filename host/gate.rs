@@ -27,6 +27,7 @@
 
 mod actor;
 mod ask;
+mod case;
 mod effect;
 mod enter;
 mod intent;
@@ -38,6 +39,7 @@ mod refusal;
 mod rules;
 mod settlement;
 
+use std::borrow::Cow;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -45,6 +47,7 @@ pub use self::actor::Actor;
 pub use self::ask::Approval;
 pub use self::effect::{Durability, Effect};
 pub use self::enter::Inner;
+use self::case::Case;
 use self::judging::Judging;
 pub use self::lent::Exempt;
 pub use self::recall::{Confided, Pen};
@@ -163,19 +166,19 @@ pub struct Gate {
 
 impl Gate {
     /// A record of `actor`'s, with nothing said yet.
-    pub fn entry(&self, kind: Kind, actor: &Actor, action: &str) -> Entry {
+    pub fn entry(&self, kind: Kind, actor: &Actor, action: &'static str) -> Entry {
         Entry {
             kind,
             at: now(),
-            task: actor.task.to_string(),
-            component: actor.principal.component.to_string(),
+            task: Arc::clone(&actor.principal.task),
+            component: Arc::clone(&actor.principal.component),
             effect: 0,
             import: 0,
-            action: action.to_owned(),
-            resource: String::new(),
-            arguments: String::new(),
-            code: String::new(),
-            rules: Vec::new(),
+            action: Cow::Borrowed(action),
+            resource: Arc::default(),
+            arguments: Arc::default(),
+            code: Cow::Borrowed(""),
+            rules: Arc::default(),
             detail: String::new(),
             text: String::new(),
         }
@@ -191,7 +194,7 @@ impl Gate {
         aside(|| async move {
             self.budget.refused();
             // People may have been asked since it was asked for.
-            let entry = Entry { kind: Kind::Refusal, at: now(), code: code.as_str().to_owned(), ..entry };
+            let entry = Entry { kind: Kind::Refusal, at: now(), code: Cow::Borrowed(code.as_str()), ..entry };
             match self.append(entry).await {
                 Ok(record) => Refusal { code, record },
                 Err(AuditError(_)) => Refusal { code: Code::Unavailable, record: 0 },
@@ -238,13 +241,12 @@ impl Gate {
 
     /// Appends a record where nobody can wait for the disk.
     pub fn note(&self, entry: Entry) {
-        // That it could not be written is said by the next that can be.
-        drop(self.ledger.append(self.covered(entry)));
+        self.ledger.put(self.covered(entry));
     }
 
     /// The digest of a canonical effect under the task's key.
-    fn digest(&self, effect: &[u8]) -> String {
-        audit::Hash(self.keyed(effect)).to_string()
+    fn digest(&self, effect: &[u8]) -> Arc<str> {
+        audit::Hash(self.keyed(effect)).to_string().into()
     }
 
     fn keyed(&self, bytes: &[u8]) -> [u8; 32] {
@@ -343,7 +345,8 @@ impl<'a, G> Guard<'a, G> {
         X: Failure,
     {
         aside(|| async move {
-            let (permit, mut settlement) = self.decide(effect, slot).await?;
+            let case = Case::of(&effect);
+            let (permit, mut settlement) = self.decide(effect, case, slot).await?;
             let result = execute(permit).await;
             settlement.come_to(&result);
             result
@@ -356,13 +359,14 @@ impl<'a, G> Guard<'a, G> {
     /// Always: that is the refusal, or the end of the task.
     pub fn refuse<E: Effect<Grant = G>>(&self, code: Code, effect: &E, why: &str) -> impl Future<Output = Denied> {
         aside(|| async move {
-            let slot = match self.asked_before::<Refusal>(Self::question_of(effect)) {
+            let case = Case::of(effect);
+            let slot = match self.asked_before::<Refusal>(case.question(effect)) {
                 Ok(Found::Recalled(refusal)) => return refusal.into(),
                 Ok(Found::New(slot)) => slot,
                 Err(denied) => return denied,
             };
-            let question = self.question(effect, self.gate.next_effect());
-            let mut judging = self.judging(effect, &question);
+            let question = self.question(effect, &case, self.gate.next_effect());
+            let mut judging = self.judging(effect, &case, &question);
             if let Err(exhausted) = self.gate.budget.attempt() {
                 judging.denied(&Denied::Exhausted(exhausted));
                 return self.exhausted(exhausted, question).await;
@@ -384,9 +388,10 @@ impl<'a, G> Guard<'a, G> {
             self.gate.budget.overdraw(exhausted);
         }
         self.gate.budget.refused();
-        let question = self.question(effect, self.gate.next_effect());
-        self.judging(effect, &question).refused(self.ground(code, effect), code);
-        let (kind, code) = (Kind::Refusal, code.as_str().to_owned());
+        let case = Case::of(effect);
+        let question = self.question(effect, &case, self.gate.next_effect());
+        self.judging(effect, &case, &question).refused(self.ground(code, effect), code);
+        let (kind, code) = (Kind::Refusal, Cow::Borrowed(code.as_str()));
         let entry = Entry { kind, code, detail: detail("why", why), ..question };
         self.gate.note(entry);
     }
@@ -395,16 +400,17 @@ impl<'a, G> Guard<'a, G> {
     async fn decide<E: Effect<Grant = G>>(
         &self,
         effect: E,
+        case: Case,
         slot: Option<&Slot>,
     ) -> Result<(Permit<E>, Settlement<'a>), Denied> {
         if let Some(why) = self.gate.recorder.ended() {
             return Err(why.into());
         }
-        let entry = self.question(&effect, self.gate.next_effect());
+        let entry = self.question(&effect, &case, self.gate.next_effect());
         // What is needed to decide is let go of when it is decided: the effect may take long.
         let decided = Box::pin(async {
-            let mut judging = self.judging(&effect, &entry);
-            let decided = self.decided(effect, slot, entry, &mut judging).await;
+            let mut judging = self.judging(&effect, &case, &entry);
+            let decided = self.decided((effect, case), slot, entry, &mut judging).await;
             decided.inspect_err(|denied| judging.denied(denied))
         });
         decided.await
@@ -412,7 +418,7 @@ impl<'a, G> Guard<'a, G> {
 
     async fn decided<E: Effect<Grant = G>>(
         &self,
-        effect: E,
+        (effect, case): (E, Case),
         slot: Option<&Slot>,
         mut entry: Entry,
         judging: &mut Judging<'_>,
@@ -427,18 +433,18 @@ impl<'a, G> Guard<'a, G> {
             entry.detail = detail("why", "the grant does not cover it");
             return Err(gate.refuse(Code::NotGranted, entry).await.into());
         };
-        let canonical = match serde_json::to_vec(&effect) {
+        let canonical = match &case.canonical {
             Ok(canonical) => canonical,
             Err(error) => {
-                entry.detail = detail("error", &error.to_string());
+                entry.detail = detail("error", error);
                 return Err(gate.refuse(Code::Unavailable, entry).await.into());
             }
         };
-        entry.arguments = gate.digest(&canonical);
+        entry.arguments = gate.digest(canonical);
         judging.at(Ground::Loan);
         let carried = std::iter::once_with(|| effect.carries()).flatten();
         let shown = if effect.may_show() { Exempt::Shown(self.actor) } else { Exempt::Nobody };
-        if let Err(why) = gate.free_of_loans(shown, carried.chain([canonical.into()])) {
+        if let Err(why) = gate.free_of_loans(shown, carried.chain([Cow::Borrowed(&**canonical)])) {
             entry.detail = detail("why", &why);
             return Err(gate.refuse(Code::Denied, entry).await.into());
         }
@@ -455,7 +461,7 @@ impl<'a, G> Guard<'a, G> {
                 entry.detail = detail("why", &why);
                 return Err(gate.refuse(Code::Denied, entry).await.into());
             }
-            let approved = self.permitted(&effect, &mut entry, judging).await?;
+            let approved = self.permitted(&effect, &case, &mut entry, judging).await?;
             // While others were asked, the task can have touched data, and what was decided is not decided for that.
             if self.actor.labels.now() == labels {
                 break approved;
@@ -467,7 +473,7 @@ impl<'a, G> Guard<'a, G> {
             Err(exhausted) => return Err(self.exhausted(exhausted, entry).await),
         };
         // People may have been asked since it was asked for.
-        (entry.at, entry.code) = (now(), "allowed".to_owned());
+        (entry.at, entry.code) = (now(), Cow::Borrowed("allowed"));
         let outcome = Entry { kind: Kind::Outcome, detail: String::new(), ..entry.clone() };
         let mut settlement = Settlement::of(gate, self.actor, before, None);
         let notes = settlement.notes.clone();
@@ -475,7 +481,7 @@ impl<'a, G> Guard<'a, G> {
         judging.allowed(&entry.rules);
         let approval = self.record(&effect, approved, [entry, outcome], slot, &mut settlement).await?;
         reservation.keep();
-        gate.observer.effect(effect.action(), &effect.resource());
+        gate.observer.effect(case.action, &case.resource);
         let pen = slot.map(|slot| Pen::of(self, slot.clone()));
         Ok((Permit { effect, intent: settlement.intent.clone(), notes, approval, pen }, settlement))
     }

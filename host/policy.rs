@@ -35,6 +35,7 @@ mod value;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -65,7 +66,7 @@ pub struct Principal {
     /// 0 for the agent, 1 for a tool that it calls…
     pub depth: u64,
     /// On whose behalf it acts, if on anybody's.
-    pub user: Option<Person>,
+    pub user: Option<Arc<Person>>,
 }
 
 /// A person, as the host's configuration knows them.
@@ -77,29 +78,32 @@ pub struct Person {
     pub groups: BTreeSet<String>,
 }
 
+/// A name that the host has given, or that was kept of it.
+pub type Name = Cow<'static, str>;
+
 /// What an effect acts on.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Resource {
     /// The Cedar entity type: `Tool`.
-    pub kind: &'static str,
+    pub kind: Name,
     /// Its name: `search.query`.
     pub name: String,
     /// What rules can ask of it.
-    pub attributes: Vec<(&'static str, Attribute)>,
+    pub attributes: Vec<(Name, Attribute)>,
     /// What it is in, and what that is in, from the nearest.
-    pub within: Vec<(&'static str, String)>,
+    pub within: Vec<(Name, String)>,
 }
 
 impl Resource {
     /// A resource without attributes.
     pub fn new(kind: &'static str, name: impl Into<String>) -> Self {
-        Self { kind, name: name.into(), attributes: Vec::new(), within: Vec::new() }
+        Self { kind: Name::Borrowed(kind), name: name.into(), attributes: Vec::new(), within: Vec::new() }
     }
 
     /// Adds an attribute.
     #[must_use]
     pub fn with(mut self, name: &'static str, value: Attribute) -> Self {
-        self.attributes.push((name, value));
+        self.attributes.push((Name::Borrowed(name), value));
         self
     }
 }
@@ -108,15 +112,31 @@ impl Resource {
     /// Puts it into entities of a kind, of which each is in the next.
     #[must_use]
     pub fn within<'a>(mut self, kind: &'static str, names: impl IntoIterator<Item = &'a str>) -> Self {
-        self.within.extend(names.into_iter().map(|name| (kind, name.to_owned())));
+        self.within.extend(names.into_iter().map(|name| (Name::Borrowed(kind), name.to_owned())));
         self
+    }
+}
+
+/// Bytes of names that are written whole.
+const SHORT: usize = 256;
+
+impl Resource {
+    /// It, as rules and records name it: `Tool::"search.query"`.
+    pub fn full_name(&self) -> String {
+        // Most names are written as they are.
+        let is_plain = |byte: u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'\\' | b'"');
+        let name = if self.name.len() <= SHORT && self.name.bytes().all(is_plain) {
+            Cow::Borrowed(&*self.name)
+        } else {
+            Cow::Owned(crate::audit::escaped(&self.name).replace('\\', "\\\\").replace('"', "\\\""))
+        };
+        [&*self.kind, "::\"", &name, "\""].concat()
     }
 }
 
 impl std::fmt::Display for Resource {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let name = crate::audit::escaped(&self.name).replace('\\', "\\\\").replace('"', "\\\"");
-        write!(f, "{}::\"{name}\"", self.kind)
+        f.write_str(&self.full_name())
     }
 }
 
@@ -143,7 +163,7 @@ pub struct Question<'a> {
     /// What it acts on.
     pub resource: &'a Resource,
     /// What its schema gives it beside.
-    pub context: &'a [(&'static str, Attribute)],
+    pub context: &'a [(Name, Attribute)],
     /// The arguments of a call of a tool.
     pub arguments: Option<Arguments<'a>>,
 }
@@ -159,25 +179,28 @@ pub enum Arguments<'a> {
     Lost,
 }
 
+/// Names of rules, in order. They are the same for many decisions.
+pub type RuleNames = Arc<[String]>;
+
 /// What came of asking.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
     /// A rule permits it and none forbids it.
     Allow {
         /// The rules that permit.
-        rules: Vec<String>,
+        rules: RuleNames,
     },
     /// It must not happen.
     Deny {
         /// The rules that forbid; none when no rule permits.
-        rules: Vec<String>,
+        rules: RuleNames,
         /// Why the question itself could not be answered: that is a denial as well.
         error: Option<String>,
     },
     /// It must not happen, unless people approve.
     NeedsApproval {
         /// The rules that forbid it until then.
-        rules: Vec<String>,
+        rules: RuleNames,
         /// Who has to approve, and for how long that holds.
         ask: Ask,
     },
@@ -196,7 +219,7 @@ pub struct Ask {
 
 impl Decision {
     fn error(error: impl std::fmt::Display) -> Self {
-        Self::Deny { rules: Vec::new(), error: Some(error.to_string()) }
+        Self::Deny { rules: RuleNames::default(), error: Some(error.to_string()) }
     }
 }
 
@@ -280,17 +303,22 @@ impl Ask {
     }
 }
 
+/// A context, as a decision takes it.
+pub fn context(parts: Vec<(&'static str, Attribute)>) -> Vec<(Name, Attribute)> {
+    parts.into_iter().map(|(name, value)| (Name::Borrowed(name), value)).collect()
+}
+
 /// What every context has.
-fn surroundings(standing: &Standing, approvals: &BTreeSet<String>) -> Vec<(&'static str, Attribute)> {
-    vec![
+fn surroundings(standing: &Standing, approvals: &BTreeSet<String>) -> Vec<(Name, Attribute)> {
+    context(vec![
         ("now", Attribute::Time(i64::try_from(standing.now.as_millis()).unwrap_or(i64::MAX))),
         ("weekday", Attribute::String(weekday(standing.now).to_owned())),
         ("approvals", Attribute::strings(approvals)),
-    ]
+    ])
 }
 
 /// The attributes of a task, but for the user.
-fn subject(principal: &Principal, standing: &Standing) -> Vec<(&'static str, Attribute)> {
+fn subject(principal: &Principal, standing: &Standing) -> Vec<(Name, Attribute)> {
     let usage = &standing.usage;
     let counted = [
         ("toolCalls", usage.tool_calls),
@@ -303,14 +331,14 @@ fn subject(principal: &Principal, standing: &Standing) -> Vec<(&'static str, Att
         ("milliseconds", usage.wall_ms),
     ];
     let usage = counted.map(|(name, value)| (name.to_owned(), Attribute::count(value)));
-    vec![
+    context(vec![
         ("bundle", Attribute::String(principal.bundle.to_string())),
         ("component", Attribute::String(principal.component.to_string())),
         ("digest", Attribute::String(principal.digest.to_string())),
         ("depth", Attribute::count(principal.depth)),
         ("labels", Attribute::strings(standing.labels.iter().cloned())),
         ("usage", Attribute::Record(usage.into())),
-    ]
+    ])
 }
 
 /// The day of the week, in UTC.

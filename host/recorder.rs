@@ -65,6 +65,9 @@ impl std::fmt::Debug for Recorder {
 /// The question whose answer is what a call of a tool came to.
 pub const OVER: &str = "over";
 
+/// Bytes that most answers take, at most.
+const ANSWER: usize = 128;
+
 /// What a row takes beside its answer, in bytes.
 const ROW: u64 = 64;
 
@@ -75,6 +78,11 @@ fn size(row: &Row) -> u64 {
 /// Whether a path is that of a call, or below it.
 fn is_below(path: &str, call: &str) -> bool {
     path.strip_prefix(call).is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '!']))
+}
+
+/// Whether a path that sorts behind that of a call is before all that cannot be below it.
+fn may_be_below(path: &str, call: &str) -> bool {
+    path.strip_prefix(call).is_some_and(|rest| rest.bytes().next().is_none_or(|next| next <= b'/'))
 }
 
 impl Recorder {
@@ -126,7 +134,7 @@ impl Recorder {
         let tape = self.tape();
         // What flows may have come further than the guest read.
         let (place, row) = tape.recalled.iter().find(|(place, _)| !place.path.contains('!'))?;
-        Some(diverged(place, Some(row.what.clone()), None))
+        Some(diverged(place, Some(row.what.to_string()), None))
     }
 
     /// From here on the task cannot be told again, and that is written before whatever is written next.
@@ -242,7 +250,7 @@ impl Recorder {
         let Slot { place, question, .. } = slot;
         let mut tape = self.tape();
         if tape.ended.is_none() && tape.closed.is_none() {
-            let (place, what) = (place.clone(), question.what.to_owned());
+            let (place, what) = (place.clone(), question.what.into());
             tape.hold(Row { place, what, digest: question.digest, answer: None, secret: false });
         }
     }
@@ -269,11 +277,11 @@ impl Recorder {
         // An exception is a question from when it is one.
         let last = tape.parts.entry(Arc::clone(&place.path)).or_default();
         *last = (place.import, if last.0 == place.import { last.1.max(place.part + 1) } else { place.part + 1 });
-        let Ok(answer) = postcard::to_allocvec(answer) else {
+        let Ok(answer) = postcard::to_extend(answer, Vec::with_capacity(ANSWER)) else {
             tape.close("an answer could not be recorded");
             return None;
         };
-        let row = Row { place, what: question.what.to_owned(), digest: question.digest, answer: Some(answer), secret };
+        let row = Row { place, what: question.what.into(), digest: question.digest, answer: Some(answer), secret };
         if !tape.has_room_for(&row) {
             return None;
         }
@@ -341,29 +349,27 @@ impl Recorder {
         let began = tape.under_way.iter().rposition(|(call, _)| call == path);
         let held = began.map_or(0, |at| tape.under_way.drain(at..).next().map_or(0, |(_, held)| held));
         let since = held.min(tape.pending.rows.len());
-        let mut room = 0;
-        let since = tape.pending.rows.split_off(since);
-        let kept = since.into_iter().filter(|row| {
-            let is_dropped = is_below(&row.place.path, path);
-            room += if is_dropped { size(row) } else { 0 };
-            !is_dropped
-        });
-        tape.pending.rows.extend(kept);
-        tape.room += room;
-        let end = format!("{path}0");
-        let first = |path: &str| Place { path: path.into(), import: 0, part: 0 };
-        let places = tape.recalled.range(first(path)..first(&end)).map(|(place, _)| place);
-        let places: Vec<_> = places.filter(|place| is_below(&place.path, path)).cloned().collect();
-        for place in &places {
-            tape.recalled.remove(place);
+        let dropped = tape.pending.rows.extract_if(since.., |row| is_below(&row.place.path, path));
+        tape.room += dropped.map(|row| size(&row)).sum::<u64>();
+        if !tape.recalled.is_empty() {
+            let first = Place { path: path.into(), import: 0, part: 0 };
+            let places = tape.recalled.range(first..).map(|(place, _)| place);
+            let places = places.take_while(|place| may_be_below(&place.path, path));
+            let places: Vec<_> = places.filter(|place| is_below(&place.path, path)).cloned().collect();
+            for place in &places {
+                tape.recalled.remove(place);
+            }
         }
-        let range = (Bound::Included(path), Bound::Excluded(end.as_str()));
+        let range = (Bound::Included(path), Bound::Unbounded);
+        let next = |other: &&Arc<str>| may_be_below(other, path);
         let below = |other: &&Arc<str>| is_below(other, path);
-        let stores: Vec<_> = tape.parts.range::<str, _>(range).map(|(other, _)| other).filter(below).cloned().collect();
+        let stores = tape.parts.range::<str, _>(range).map(|(other, _)| other);
+        let stores: Vec<_> = stores.take_while(next).filter(below).cloned().collect();
         for store in &stores {
             tape.parts.remove(store);
         }
-        let written: Vec<_> = tape.written.range::<str, _>(range).filter(below).cloned().collect();
+        let written: Vec<_> =
+            tape.written.range::<str, _>(range).take_while(next).filter(below).cloned().collect();
         for store in &written {
             tape.written.remove(store);
         }

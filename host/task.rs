@@ -11,13 +11,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use ulid::Ulid;
 
-/// The name of a task or of a child task.
+/// The name of a task or of a child task: a ULID, and behind it the path of the call, if it is one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct TaskId {
-    /// A ULID.
-    root: Arc<str>,
-    path: Vec<u32>,
-}
+pub struct TaskId(Arc<str>);
 
 impl TaskId {
     /// The name of a new task: a ULID, so that names sort by time.
@@ -31,42 +27,39 @@ impl TaskId {
     }
 
     fn of(root: Ulid) -> Self {
-        Self { root: Arc::from(&*root.array_to_str(&mut [0; ulid::ULID_LEN])), path: Vec::new() }
+        Self(Arc::from(&*root.array_to_str(&mut [0; ulid::ULID_LEN])))
     }
 
-    /// The name, shared where it is that of a task.
+    /// The name, shared.
     pub fn name(&self) -> Arc<str> {
-        if self.path.is_empty() { Arc::clone(&self.root) } else { self.to_string().into() }
+        Arc::clone(&self.0)
     }
 
     /// The name of the `number`th call that this task makes.
     #[must_use]
     pub fn child(&self, number: u32) -> Self {
-        let mut path = self.path.clone();
-        path.push(number);
-        Self { root: Arc::clone(&self.root), path }
+        Self([&self.0, "/", &number.to_string()].concat().into())
     }
 
     /// The numbers of the calls that lead here: empty for the agent, `2/1` for the first call of the second.
-    pub fn path(&self) -> String {
-        self.path.iter().map(ToString::to_string).collect::<Vec<_>>().join("/")
+    pub fn path(&self) -> &str {
+        self.0.get(ulid::ULID_LEN + 1..).unwrap_or_default()
     }
 
     /// How many calls lie between the agent and this task; 0 is the agent itself.
     pub fn depth(&self) -> usize {
-        self.path.len()
+        self.0.matches('/').count()
     }
 
     /// The task that this one belongs to: the name without the path.
-    pub fn root(&self) -> String {
-        self.root.to_string()
+    pub fn root(&self) -> &str {
+        self.0.get(..ulid::ULID_LEN).unwrap_or_default()
     }
 }
 
 impl fmt::Display for TaskId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.root)?;
-        self.path.iter().try_for_each(|number| write!(f, "/{number}"))
+        f.write_str(&self.0)
     }
 }
 
@@ -156,7 +149,8 @@ impl Seed {
     /// The seed of a task, derived from this one.
     #[must_use]
     pub fn derive(&self, task: &TaskId, purpose: &str) -> Self {
-        let path: Vec<u8> = task.path.iter().flat_map(|number| number.to_be_bytes()).collect();
+        let numbers = task.path().split('/').filter_map(|number| number.parse::<u32>().ok());
+        let path: Vec<u8> = numbers.flat_map(u32::to_be_bytes).collect();
         Self::of(&[&self.0, &path, purpose.as_bytes()])
     }
 

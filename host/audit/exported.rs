@@ -81,7 +81,7 @@ mod tests {
                 resource: "Tool::\"a.b\"".into(),
                 arguments: "00".into(),
                 code: "allowed".into(),
-                rules: vec!["one".into(), "zwei ü".into()],
+                rules: ["one", "zwei ü"].map(str::to_owned).into(),
                 detail: "{\"why\":\"x\"}".into(),
                 text: "\u{1b}“\\".into(),
             };

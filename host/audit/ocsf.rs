@@ -36,7 +36,7 @@ fn activity(action: &str) -> u32 {
 
 /// Severity, status, action and disposition.
 fn judged(record: &Record) -> (u32, u32, u32, u32) {
-    let code = record.entry.code.as_str();
+    let code = &*record.entry.code;
     match record.entry.kind {
         Kind::Refusal => (3, 2, 2, 2),
         Kind::Intent => (1, 0, 1, 1),
@@ -110,7 +110,7 @@ pub fn event(record: &Record) -> Value {
         event["api"] = json!({ "operation": entry.action, "service": { "name": "ambit" } });
         event["resources"] = json!([{ "type": kind, "name": name }]);
     }
-    if let [rule] = entry.rules.as_slice() {
+    if let [rule] = &*entry.rules {
         event["policy"] = json!({ "name": rule, "is_applied": true });
     }
     event

@@ -174,8 +174,8 @@ impl Effect for Mount {
         self.0.resource()
     }
 
-    fn asked(&self) -> Result<Vec<u8>, serde_json::Error> {
-        serde_json::to_vec(&(&self.0.guest, self.0.access))
+    fn asked(&self) -> Option<serde_json::Result<Vec<u8>>> {
+        Some(serde_json::to_vec(&(&self.0.guest, self.0.access)))
     }
 
     fn covered(&self, grant: &Grant) -> bool {
@@ -217,8 +217,8 @@ impl<T: std::fmt::Debug + Serialize + Send + Sync> Effect for Write<T> {
         self.source.resource()
     }
 
-    fn asked(&self) -> Result<Vec<u8>, serde_json::Error> {
-        serde_json::to_vec(&(&self.source.guest, self.operation, &self.path, &self.target))
+    fn asked(&self) -> Option<serde_json::Result<Vec<u8>>> {
+        Some(serde_json::to_vec(&(&self.source.guest, self.operation, &self.path, &self.target)))
     }
 
     fn lasts(&self) -> Option<&'static str> {

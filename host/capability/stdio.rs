@@ -125,8 +125,8 @@ impl Sink {
     fn refused(&self, why: &str) {
         self.gate.budget.refused();
         self.gate.note(Entry {
-            code: Code::Denied.as_str().to_owned(),
-            resource: Open.resource().to_string(),
+            code: Code::Denied.as_str().into(),
+            resource: Open.resource().to_string().into(),
             detail: detail("why", why),
             ..self.gate.entry(Kind::Refusal, &self.actor, Open::ACTION)
         });

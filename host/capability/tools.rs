@@ -93,12 +93,10 @@ pub struct Call {
 }
 
 impl Call {
-    /// A call of what goes by this name, `<tool>.<function>`, before it is known whether there is such a function. None
-    /// when the name cannot be of one.
-    fn unknown(name: &str, depth: u64) -> Option<Self> {
-        let (tool, function) = name.split_once('.')?;
+    /// A call of a function before it is known whether the tool has it.
+    fn unknown((tool, function): (&str, &str), depth: u64) -> Self {
         let (tool, function) = (tool.to_owned(), function.to_owned());
-        Some(Self { tool, function, arguments: String::new(), depth, values: Vec::new() })
+        Self { tool, function, arguments: String::new(), depth, values: Vec::new() }
     }
 
     /// A call of a function that `tool` has, with values that are of its parameters' types.
@@ -262,7 +260,7 @@ impl Capability for Tools {
     }
 
     fn find(grant: &Grant, _action: &str, resource: &str) -> Option<Target> {
-        Target::of(&Call::unknown(resource, 0)?, grant)
+        Target::of(&Call::unknown(resource.split_once('.')?, 0), grant)
     }
 
     async fn open(_guard: Guard<'_, Grant>, setting: &Setting<'_>) -> Result<Opened, OpenError> {
@@ -335,10 +333,10 @@ impl Line {
         }
         let number = self.calls.fetch_add(1, Ordering::Relaxed).saturating_add(1);
         let task = guard.actor().task.child(number);
-        let path = task.path();
+        let path = task.clone();
         let functions = self.spawn.functions(&call.tool);
         let result = functions.iter().find(|known| known.name() == call.function).and_then(|known| known.result());
-        guard.enter(call, &path, Entered { line: self, guard, task, result, store, fuel: 0 }).await
+        guard.enter(call, path.path(), Entered { line: self, guard, task, result, store, fuel: 0 }).await
     }
 }
 
@@ -415,11 +413,10 @@ async fn call(
     let line = Line::open(&mut store)?;
     let guard = line.guard();
     let depth = line.depth();
-    let Some(unknown) = Call::unknown(name, depth) else { return unanswered(&guard, wit::Error::UnknownTool) };
-    let (tool, function) = (unknown.tool.as_str(), unknown.function.as_str());
+    let Some((tool, function)) = name.split_once('.') else { return unanswered(&guard, wit::Error::UnknownTool) };
     // What a tool that is not granted has for functions is not told: the gate refuses the call as it stands.
     if !guard.grant().is_some_and(|grant| grant.names().any(|known| known == tool)) {
-        return match line.dispatch(store, unknown).await {
+        return match line.dispatch(store, Call::unknown((tool, function), depth)).await {
             Ok(_) => Err(wasmtime::Error::msg("a tool that is not granted was called")),
             Err(error) => answered_without(error),
         };

@@ -84,7 +84,7 @@ impl Recipe {
     ) -> Result<Job, Failure> {
         let recipe = serde_json::to_value(self.clone().anywhere()).unwrap_or_default();
         let keep = self.keep.as_deref().map(opened).transpose()?;
-        let user = self.user.map(|name| people.named(&name));
+        let user = self.user.map(|name| Arc::new(people.named(&name)));
         match self.what {
             What::Bundle { bundle: folder, policy: rules, input } => {
                 let Loaded { bundle, manifest, plan, policy } = Loaded::open(loader, &folder, &rules)?;

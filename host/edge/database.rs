@@ -1,11 +1,13 @@
 //! The database: one SQLite file in the home folder for records, tasks and state.
 //!
 //! One thread writes. It takes what has queued up into one transaction, so that a disk flush (milliseconds) is paid for
-//! all of them, and answers after the commit. Each piece of work is done as a whole or not at all, in a savepoint where it
+//! all of them, and answers after the commit. When something comes that nobody waits for yet, it waits a
+//! moment for more. Each piece of work is done as a whole or not at all, in a savepoint where it
 //! is more than one statement: one that fails takes nothing else with it. Other processes may write the same file between
 //! transactions; what depends on what is there is read inside of them. Reads go through a second connection that cannot
 //! write.
 
+mod haste;
 mod layout;
 mod rows;
 
@@ -22,8 +24,9 @@ use cap_std::fs::{OpenOptions, OpenOptionsExt as _};
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use tokio::sync::oneshot;
 
+use self::haste::Haste;
 use self::layout::{VERSION, lay_out};
-pub(crate) use self::rows::{Known, Rows};
+pub(crate) use self::rows::{Known, Put, Rows, put};
 
 use crate::config::{Home, Instant};
 
@@ -89,6 +92,7 @@ pub struct Database {
     queue: Option<Sender<Work>>,
     writer: Option<JoinHandle<()>>,
     reader: Mutex<Connection>,
+    haste: Arc<Haste>,
     scrub: Arc<AtomicBool>,
 }
 
@@ -97,6 +101,7 @@ pub struct Opening {
     queue: Sender<Work>,
     writer: JoinHandle<()>,
     reader: Receiver<Result<Connection, DatabaseError>>,
+    haste: Arc<Haste>,
     scrub: Arc<AtomicBool>,
 }
 
@@ -106,9 +111,9 @@ impl Opening {
     /// # Errors
     /// When the file cannot be opened or is of another layout.
     pub fn opened(self) -> Result<Arc<Database>, DatabaseError> {
-        let Self { queue, writer, reader, scrub } = self;
+        let Self { queue, writer, reader, haste, scrub } = self;
         let reader = Mutex::new(reader.recv().unwrap_or_else(|_| Err(ended()))?);
-        Ok(Arc::new(Database { queue: Some(queue), writer: Some(writer), reader, scrub }))
+        Ok(Arc::new(Database { queue: Some(queue), writer: Some(writer), reader, haste, scrub }))
     }
 }
 
@@ -132,21 +137,22 @@ impl Database {
         let private = OpenOptions::new().write(true).create(true).mode(0o600).to_owned();
         home.dir().open_with("ambit.db", &private).map_err(failed)?;
         let ((queue, work), (told, reader)) = (channel(), channel());
-        let scrub = Arc::new(AtomicBool::new(false));
-        let (asked, file) = (Arc::clone(&scrub), path.clone());
+        let (haste, scrub) = (Arc::new(Haste::default()), Arc::new(AtomicBool::new(false)));
+        let (asked, waited, file) = (Arc::clone(&scrub), Arc::clone(&haste), path.clone());
         let writer = std::thread::Builder::new().name("ambit-database".to_owned()).spawn(move || {
             match open_both(&file) {
                 Ok((mut connection, reader)) => {
                     // Who does not wait for it any more drops the queue as well.
                     let _ = told.send(Ok(reader));
-                    let is_clean = write(&mut connection, &work, &asked);
+                    let is_clean = write(&mut connection, &work, &waited, &asked);
                     tidy(&connection, is_clean);
                 }
                 Err(error) => drop(told.send(Err(error))),
             }
         });
         let writer = writer.map_err(failed)?;
-        Ok(Opening { queue, writer, reader, scrub })
+        haste.on(writer.thread().clone());
+        Ok(Opening { queue, writer, reader, haste, scrub })
     }
 
     /// Queues work. The future gives its result after the commit; the work is done whether the future is awaited or not,
@@ -184,7 +190,16 @@ impl Database {
                 let _ = reply.send(result);
             })
         });
-        Box::pin(async move { answer.await.unwrap_or_else(|_| Err(E::from(ended()))) })
+        let haste = Arc::clone(&self.haste);
+        Box::pin(async move {
+            let mut answer = answer;
+            if let Ok(answer) = answer.try_recv() {
+                return answer;
+            }
+            // From here on, somebody waits.
+            haste.make();
+            answer.await.unwrap_or_else(|_| Err(E::from(ended())))
+        })
     }
 
     /// As [`Self::write_one`], where nobody waits.
@@ -231,6 +246,7 @@ impl Database {
 impl Drop for Database {
     fn drop(&mut self) {
         self.queue = None;
+        self.haste.make();
         if let Some(writer) = self.writer.take() {
             // A writer that panicked has already failed everybody who waited.
             let _ = writer.join();
@@ -334,12 +350,19 @@ pub(super) fn whole<T, E: From<DatabaseError>>(
 
 /// The writer: groups what is queued into transactions until nobody can queue any more. Whatever happens, all who queued
 /// something are told. Gives whether nothing is left in the log that should not be.
-fn write(connection: &mut Connection, queue: &Receiver<Work>, scrub: &AtomicBool) -> bool {
+fn write(connection: &mut Connection, queue: &Receiver<Work>, haste: &Haste, scrub: &AtomicBool) -> bool {
     let mut is_clean = true;
     let mut known = Known::Nothing;
-    while let Ok(first) = queue.recv() {
-        let more = std::iter::from_fn(|| queue.try_recv().ok()).take(GROUP - 1);
-        let group: Vec<Work> = std::iter::once(first).chain(more).collect();
+    loop {
+        let queued = queue.try_recv();
+        let was_idle = queued.is_err();
+        let Ok(first) = queued.or_else(|_| queue.recv()) else { break };
+        // While there is always more, the disk alone sees to it that many come together.
+        if !haste.is_made() && was_idle {
+            haste.wait();
+        }
+        let mut group = vec![first];
+        group.extend(std::iter::from_fn(|| queue.try_recv().ok()).take(GROUP - 1));
         let mut replies = Vec::new();
         let committed = match connection.transaction_with_behavior(TransactionBehavior::Immediate) {
             Ok(transaction) => {

@@ -11,13 +11,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rusqlite::{Connection, OptionalExtension as _};
 use sha2::{Digest as _, Sha256};
 
-use super::database::{Database, DatabaseError, Rows};
+use super::database::{Database, DatabaseError, Put, Rows, put};
 use super::ledger::AuditLog;
 use super::sealing::{SealError, Sealed, Sealing};
 use crate::recorder::{Batch, Keeper, Place, Row};
 
 /// Longer answers are kept apart, each once.
 const LONG: usize = 1024;
+
+const ANSWER: Put = put!("answer VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)");
 
 /// Why nothing more is kept of a task.
 const UNWRITTEN: &str = "the journal could not be written";
@@ -78,7 +80,7 @@ impl Journal {
         let rows = select.query_map([task], |row| {
             let path = row.get::<_, String>(0)?.into();
             let place = Place { path, import: row.get::<_, i64>(1)?.cast_unsigned(), part: row.get(2)? };
-            Ok(Row { place, what: row.get(3)?, digest: row.get(4)?, answer: row.get(5)?, secret: row.get(6)? })
+            Ok(Row { place, what: row.get::<_, String>(3)?.into(), digest: row.get(4)?, answer: row.get(5)?, secret: row.get(6)? })
         })?;
         let mut rows: Vec<Row> = rows.collect::<Result<_, _>>()?;
         for row in rows.iter_mut().filter(|row| row.secret) {
@@ -234,18 +236,9 @@ pub(super) fn insert(rows: &Rows<'_>, task: &str, row: &Row) -> Result<(), Datab
         rows.prepare_cached("INSERT OR IGNORE INTO blob (digest, bytes) VALUES (?1, ?2)")?.execute((name, long))?;
         (short, blob) = (None, Some(name));
     }
-    rows.prepare_cached("INSERT OR REPLACE INTO answer VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)")?.execute((
-        task,
-        &*place.path,
-        place.import.cast_signed(),
-        place.part,
-        what,
-        digest,
-        short,
-        blob,
-        secret,
-    ))?;
-    Ok(())
+    let import = place.import.cast_signed();
+    let row = (task, &*place.path, import, place.part, &**what, digest, short, blob, secret);
+    Ok(rows.put(ANSWER, row)?)
 }
 
 fn seal(rows: &Rows<'_>, sealing: &Sealing, task: &str, row: &Row) -> Result<(), SealError> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rusqlite::OptionalExtension as _;
 
-use super::database::{Database, DatabaseError, Rows};
+use super::database::{Database, DatabaseError, Put, Rows, put};
 use super::ledger::number;
 use crate::policy::judged::{Judged, Judgements};
 
@@ -33,17 +33,21 @@ pub enum JudgementError {
     },
 }
 
+const JUDGED: Put = put!("judged (task, effect, at, content) VALUES (?1, ?2, ?3, ?4)");
+/// Bytes that most decisions take, at most.
+const CONTENT: usize = 1024;
+
 impl Judgements for JudgementList {
     fn note(&self, judged: Arc<Judged>) {
         let task = judged.principal.task.split('/').next().unwrap_or_default().to_owned();
         // It is written before what is written next. A journal that was deleted meanwhile takes nothing more.
-        let insert = move |transaction: &Rows<'_>| {
+        let insert = move |rows: &Rows<'_>| {
             let (effect, at) = (number(judged.effect), number(judged.at));
-            let content = serde_json::to_string(&judged).map_err(|error| DatabaseError::Commit(error.to_string()))?;
-            transaction
-                .prepare_cached("INSERT OR REPLACE INTO judged (task, effect, at, content) VALUES (?1, ?2, ?3, ?4)")?
-                .execute((task, effect, at, content))?;
-            Ok::<_, DatabaseError>(())
+            let mut content = Vec::with_capacity(CONTENT);
+            let written = serde_json::to_writer(&mut content, &judged).map_err(|error| error.to_string());
+            let content = written.and_then(|()| String::from_utf8(content).map_err(|error| error.to_string()));
+            let content = content.map_err(DatabaseError::Commit)?;
+            Ok::<_, DatabaseError>(rows.put(JUDGED, (&*task, effect, at, &*content))?)
         };
         self.0.note(insert, |_| ());
     }

@@ -4,6 +4,7 @@ mod proof;
 mod standing;
 mod verdict;
 
+use std::borrow::Borrow;
 use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension as _, Row};
@@ -140,8 +141,13 @@ impl Ledger for AuditLog {
     }
 
     fn append(&self, entry: Entry) -> Result<Ticket, AuditError> {
-        let (work, turn) = self.appending(Arc::new(entry));
+        let (work, turn) = self.appending(entry);
         Ok(self.database.write_one(work, move |result| turn.settle(result)))
+    }
+
+    fn put(&self, entry: Entry) {
+        let (work, turn) = self.appending(entry);
+        self.database.note(work, move |result| turn.settle(result));
     }
 
     fn note(&self, entry: Entry, lost: &Lost) {
@@ -161,12 +167,13 @@ impl AuditLog {
     /// What appends a record, and has to be told what came of it.
     fn appending(
         &self,
-        entry: Arc<Entry>,
-    ) -> (impl FnOnce(&Rows<'_>) -> Result<u64, AuditError> + use<>, Arc<Turn>) {
+        entry: impl Borrow<Entry> + Send + 'static,
+    ) -> (impl FnOnce(&Rows<'_>) -> Result<u64, AuditError> + Send + 'static, Arc<Turn>) {
         let turn = self.standing.turn(1);
         let (work, checkpoints) = (Arc::clone(&turn), self.checkpoints.clone());
         let append = move |rows: &Rows<'_>| {
-            let seq = append(rows, &entry)?;
+            let entry = entry.borrow();
+            let seq = append(rows, entry)?;
             if let Some(checkpoints) = checkpoints {
                 checkpoints.after(rows, seq, entry.at);
             }
@@ -187,15 +194,15 @@ pub(crate) fn by_operator(action: &str, resource: &str, by: &str) -> Entry {
     Entry {
         kind: Kind::Operator,
         at: u64::try_from(crate::config::wall_clock().as_millis()).unwrap_or(u64::MAX),
-        task: String::new(),
-        component: String::new(),
+        task: Arc::default(),
+        component: Arc::default(),
         effect: 0,
         import: 0,
-        action: action.to_owned(),
-        resource: resource.to_owned(),
-        arguments: String::new(),
-        code: "done".to_owned(),
-        rules: Vec::new(),
+        action: action.to_owned().into(),
+        resource: resource.into(),
+        arguments: Arc::default(),
+        code: "done".into(),
+        rules: Arc::default(),
         detail: crate::gate::detail("by", by),
         text: String::new(),
     }
@@ -222,7 +229,7 @@ pub(crate) fn append(rows: &Rows<'_>, entry: &Entry) -> Result<u64, DatabaseErro
     let entry = &*entry.fitted();
     let tail = tail(rows)?.after(entry);
     let next = tail.head();
-    let rules = serde_json::Value::from(entry.rules.clone()).to_string();
+    let rules = serde_json::to_string(&entry.rules).map_err(|error| DatabaseError::Commit(error.to_string()))?;
     rows.prepare_cached("INSERT INTO audit VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)")?
         .execute((
             number(next.seq),
@@ -297,11 +304,11 @@ fn record(row: &Row<'_>) -> Result<Record, Flaw> {
             component: row.get(4)?,
             effect: row.get::<_, i64>(5)?.cast_unsigned(),
             import: row.get::<_, i64>(6)?.cast_unsigned(),
-            action: row.get(7)?,
+            action: row.get::<_, String>(7)?.into(),
             resource: row.get(8)?,
             arguments: row.get(9)?,
-            code: row.get(10)?,
-            rules: rules(&row.get::<_, String>(11)?)?,
+            code: row.get::<_, String>(10)?.into(),
+            rules: rules(&row.get::<_, String>(11)?)?.into(),
             detail: row.get(12)?,
             text: row.get(13)?,
         };

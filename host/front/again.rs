@@ -211,7 +211,7 @@ impl Host {
         let again = Entry { detail, ..course.gate.entry(Kind::Start, &course.actor, "task.resume") };
         course.gate.append(again).await.map_err(FrontError::from)?;
         let end = course.take(cancelled).await;
-        Ok(self.settle(course, end, span.first, Some(hold)).await?)
+        Ok(self.settle(course, end, std::future::ready(Ok(span.first)), Some(hold)).await?)
     }
 
     /// How the operator started a task.

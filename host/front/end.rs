@@ -167,8 +167,8 @@ pub(super) async fn refused_at_load(gate: &Gate, actor: &Actor, refusal: LoadRef
     gate.budget.refused();
     let entry = Entry {
         kind: Kind::Refusal,
-        component: refusal.component.clone(),
-        code: refusal.code.to_owned(),
+        component: refusal.component.clone().into(),
+        code: refusal.code.into(),
         detail: crate::gate::detail("why", &refusal.message),
         ..gate.entry(Kind::Refusal, actor, "task.load")
     };

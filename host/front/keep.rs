@@ -63,24 +63,24 @@ pub(super) async fn keep(
         let problem = format!("the workspace is withheld (record {}): {why}", refusal.record);
         return Ok(without(KeepStatus::Refused, Some(problem)));
     }
-    gate.append(Entry { code: "allowed".to_owned(), ..gate.entry(Kind::Intent, actor, ACTION) }).await?;
+    gate.append(Entry { code: "allowed".into(), ..gate.entry(Kind::Intent, actor, ACTION) }).await?;
     let outcome = gate.entry(Kind::Outcome, actor, ACTION);
     let (kept, outcome) = match workspace.copy(to, &gate.leaks) {
         Ok(Some(copied)) => {
             let counts = serde_json::json!({ "files": copied.files, "bytes": copied.bytes, "left": copied.left.len() });
             let left = copied.left.iter().map(|left| left.path.as_str()).collect::<Vec<_>>().join(", ");
             let outcome =
-                Entry { code: "done".to_owned(), detail: counts.to_string(), text: gate.told(actor, &left), ..outcome };
+                Entry { code: "done".into(), detail: counts.to_string(), text: gate.told(actor, &left), ..outcome };
             (Kept { copied, ..without(KeepStatus::Kept, None) }, outcome)
         }
         Ok(None) => {
             let problem = "the task mounted no workspace: there is nothing to keep".to_owned();
-            let outcome = Entry { code: "done".to_owned(), detail: detail("why", &problem), ..outcome };
+            let outcome = Entry { code: "done".into(), detail: detail("why", &problem), ..outcome };
             (without(KeepStatus::Nothing, Some(problem)), outcome)
         }
         Err(error) => {
             let problem = format!("not all of the workspace could be copied: {error}");
-            let outcome = Entry { code: "failed".to_owned(), detail: detail("error", &error.to_string()), ..outcome };
+            let outcome = Entry { code: "failed".into(), detail: detail("error", &error.to_string()), ..outcome };
             (without(KeepStatus::Failed, Some(problem)), outcome)
         }
     };

@@ -98,9 +98,11 @@ impl Host {
         let listed = self.tasks.start(started);
         let begun = course.gate.record(start)?;
         let end = course.take(cancelled).await;
-        listed.await?;
-        let first = begun.await?;
-        self.settle(course, end, first, hold).await
+        let begun = async {
+            listed.await?;
+            Ok(begun.await?)
+        };
+        self.settle(course, end, begun, hold).await
     }
 
     /// What a task of this home stands on.
@@ -161,12 +163,13 @@ impl Host {
         Course { gate, actor, name, work, plan, ports, seeds, tank, output, keep, workspace }
     }
 
-    /// Records how a task ended, or that it waits, and reports it.
+    /// Records how a task ended, or that it waits, and reports it. `begun` gives the number of its first record once the disk
+    /// has it: nobody waits for that before the end is on its way as well.
     pub(super) async fn settle(
         &self,
         course: Course,
         end: End,
-        first: u64,
+        begun: impl Future<Output = Result<u64, FrontError>>,
         hold: Option<Hold>,
     ) -> Result<Report, FrontError> {
         let Course { gate, actor, workspace, output, keep, .. } = &course;
@@ -177,6 +180,7 @@ impl Host {
             if let Unrecalled::Suspended(approval) = &why {
                 self.journal.put_away(task, approval).await?;
             }
+            let first = begun.await?;
             let last = self.audit.span(task)?.last;
             return self.report(&course, End::stopped(&why), (first, last));
         }
@@ -187,7 +191,7 @@ impl Host {
         };
         let removed = workspace.remove();
         let record = Entry {
-            code: end.status.as_str().to_owned(),
+            code: end.status.as_str().into(),
             detail: serde_json::to_string(&course.usage()).unwrap_or_default(),
             text: gate.told(actor, end.error.as_ref().map_or("", |error| &error.message)),
             ..gate.entry(Kind::End, actor, "task.run")
@@ -202,6 +206,7 @@ impl Host {
         };
         let recorded = gate.record(record)?;
         let noted = self.tasks.end(&self.audit, ended);
+        let first = begun.await?;
         let last = recorded.await?;
         noted.await?;
         drop(hold);

@@ -29,7 +29,7 @@ impl Actor {
         bundle: impl Into<Arc<str>>,
         component: impl Into<Arc<str>>,
         digest: impl Into<Arc<str>>,
-        user: Option<Person>,
+        user: Option<Arc<Person>>,
     ) -> Self {
         let principal = Principal {
             task: task.name(),

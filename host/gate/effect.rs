@@ -30,13 +30,10 @@ pub trait Effect: Debug + Serialize + Send + Sync {
     /// How durable its intent must be.
     const DURABILITY: Durability;
 
-    /// What a guest asked for, by which its answer is found again: all of the effect but what the host adds, which may be
-    /// spelled otherwise the next time.
-    ///
-    /// # Errors
-    /// When it cannot be told; then nothing is found.
-    fn asked(&self) -> Result<Vec<u8>, serde_json::Error> {
-        serde_json::to_vec(self)
+    /// What a guest asked for, by which its answer is found again, where that is not all of the effect: what the host adds may
+    /// be spelled otherwise the next time. What cannot be told finds nothing.
+    fn asked(&self) -> Option<serde_json::Result<Vec<u8>>> {
+        None
     }
 
     /// What it changes that stays when the task is gone, and is not its own: a task that did that is not run again.

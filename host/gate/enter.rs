@@ -3,6 +3,7 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::case::Case;
 use super::recall::Kept;
 use super::settlement::Settlement;
 use super::{Denied, Effect, Failure, Guard, Permit, Refusal};
@@ -49,7 +50,8 @@ impl<G> Guard<'_, G> {
     {
         aside(|| async move {
             let recorder = &self.gate.recorder;
-            let question = Self::question_of(&effect);
+            let case = Case::of(&effect);
+            let question = case.question(&effect);
             let over = Question { what: OVER, ..question.clone() };
             let ask_over = |over| recorder.exception::<Kept<Option<I::Told>, ()>>(&self.actor.path, self.import, over);
             // What was over before anything else was written stands alone.
@@ -61,10 +63,10 @@ impl<G> Guard<'_, G> {
             let (entered, (permit, mut settlement)) = match self.asked_before::<Kept<u64, Refusal>>(question)? {
                 Found::Recalled(entered) => {
                     let number = self.given(entered).map_err(Denied::Refused)?;
-                    (None, self.enter_again(effect, number))
+                    (None, self.enter_again(effect, &case, number))
                 }
                 Found::New(slot) => {
-                    let decided = self.decide(effect, None).await;
+                    let decided = self.decide(effect, case, None).await;
                     let entered = match &decided {
                         Ok((_, settlement)) => Ok(settlement.effect()),
                         Err(Denied::Refused(refusal)) => Err(*refusal),
@@ -117,9 +119,9 @@ impl<G> Guard<'_, G> {
     }
 
     /// What was allowed before, and not over: its outcome is that of the intent that is in the log.
-    fn enter_again<E: Effect<Grant = G>>(&self, effect: E, number: u64) -> (Permit<E>, Settlement<'_>) {
-        let entry = self.question(&effect, number);
-        let arguments = serde_json::to_vec(&effect).map(|canonical| self.gate.digest(&canonical)).unwrap_or_default();
+    fn enter_again<E: Effect<Grant = G>>(&self, effect: E, case: &Case, number: u64) -> (Permit<E>, Settlement<'_>) {
+        let entry = self.question(&effect, case, number);
+        let arguments = case.canonical.as_ref().map(|canonical| self.gate.digest(canonical)).unwrap_or_default();
         let outcome = Entry { kind: Kind::Outcome, arguments, ..entry };
         let settlement = Settlement::of(self.gate, self.actor, self.actor.labels.now(), Some(outcome));
         (Permit::again(effect), settlement)

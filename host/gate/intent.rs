@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use super::ask::Approved;
+use super::case::Case;
 use super::settlement::Settlement;
 use super::{Approval, Code, Denied, Durability, Effect, Guard, Intent, Refusal, detail, now};
 use crate::approval::ClaimError;
@@ -69,17 +70,16 @@ impl<G> Guard<'_, G> {
     }
 
     /// The record of an effect, before it is decided.
-    pub(super) fn question<E: Effect<Grant = G>>(&self, effect: &E, number: u64) -> Entry {
-        let mut entry = self.gate.entry(Kind::Intent, self.actor, effect.action());
+    pub(super) fn question<E: Effect<Grant = G>>(&self, effect: &E, case: &Case, number: u64) -> Entry {
+        let mut entry = self.gate.entry(Kind::Intent, self.actor, case.action);
         entry.effect = number;
         entry.import = self.import;
-        let resource = effect.resource();
         if self.grant.is_some_and(|grant| effect.covered(grant)) {
-            entry.resource = resource.to_string();
+            entry.resource = Arc::clone(&case.name);
         } else {
             // A name that no grant lists is the guest's own text, and stands in the field for such text alone.
-            entry.resource = resource.kind.to_owned();
-            entry.text = self.gate.told(self.actor, &resource.name);
+            entry.resource = (*case.resource.kind).into();
+            entry.text = self.gate.told(self.actor, &case.resource.name);
         }
         if let Some(told) = effect.told() {
             entry.text = self.gate.told(self.actor, &told);
@@ -89,7 +89,7 @@ impl<G> Guard<'_, G> {
 
     pub(super) async fn exhausted(&self, exhausted: Exhausted, mut entry: Entry) -> Denied {
         (entry.kind, entry.at) = (Kind::Refusal, now());
-        entry.code = "exhausted".to_owned();
+        entry.code = "exhausted".into();
         entry.detail = detail("limit", &exhausted.to_string());
         self.gate.budget.refused();
         // The task ends in any case, and says why; what the log cannot take shows when its end is recorded.

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use super::case::Case;
 use super::{Code, Denied, Effect, Gate, Guard};
 use crate::audit::Entry;
-use crate::policy::judged::{Ground, Judged, Ruling, Thing, named};
-use crate::policy::{Decision, Standing};
+use crate::policy::judged::{Ground, Judged, Ruling};
+use crate::policy::{Decision, RuleNames, Standing};
 
 /// An effect that is being decided.
 pub(super) struct Judging<'a> {
@@ -15,20 +16,20 @@ pub(super) struct Judging<'a> {
 
 impl<'a, G> Guard<'a, G> {
     /// Begins to decide about an effect.
-    pub(super) fn judging<E: Effect<Grant = G>>(&self, effect: &E, entry: &Entry) -> Judging<'a> {
-        let (resource, policy) = (effect.resource(), self.gate.rules.policy());
+    pub(super) fn judging<E: Effect<Grant = G>>(&self, effect: &E, case: &Case, entry: &Entry) -> Judging<'a> {
+        let policy = self.gate.rules.policy();
         let judged = Judged {
             effect: entry.effect,
             at: entry.at,
             principal: self.actor.principal.clone(),
             standing: self.standing(),
-            action: effect.action().to_owned(),
-            resource: Thing::from(&resource),
-            context: named(&effect.context()),
-            arguments: effect.arguments().and_then(|values| policy.ok()?.told(&resource.name, values)),
+            action: case.action.into(),
+            resource: Arc::clone(&case.resource),
+            context: Arc::clone(&case.context),
+            arguments: effect.arguments().and_then(|values| policy.ok()?.told(&case.resource.name, values)),
             told: effect.told(),
             entry: self.grant.map(|grant| effect.entry(grant)).unwrap_or_default(),
-            folder: crate::config::working_folder().to_owned(),
+            folder: Arc::clone(crate::config::working_folder()),
             ruling: Ruling::default(),
         };
         Judging { gate: self.gate, judged: Arc::new(judged) }
@@ -53,19 +54,19 @@ impl Judging<'_> {
         judged.standing = standing.clone();
         let before = std::mem::take(&mut judged.ruling);
         judged.ruling = match decision {
-            Decision::Allow { rules } => Ruling { rules: rules.clone(), ..before },
-            Decision::Deny { rules, error } => Ruling { rules: rules.clone(), why: error.clone(), ..before },
+            Decision::Allow { rules } => Ruling { rules: Arc::clone(rules), ..before },
+            Decision::Deny { rules, error } => Ruling { rules: Arc::clone(rules), why: error.clone(), ..before },
             Decision::NeedsApproval { rules, ask } => {
-                Ruling { rules: rules.clone(), groups: ask.groups.clone(), ..before }
+                Ruling { rules: Arc::clone(rules), groups: ask.groups.clone(), ..before }
             }
         };
         self.at(Ground::Rules);
     }
 
     /// It is allowed, by these rules.
-    pub(super) fn allowed(&mut self, rules: &[String]) {
+    pub(super) fn allowed(&mut self, rules: &RuleNames) {
         let ruling = &mut self.judged().ruling;
-        (ruling.code, ruling.rules) = ("allowed".to_owned(), rules.to_vec());
+        (ruling.code, ruling.rules) = ("allowed".into(), Arc::clone(rules));
         self.keep();
     }
 
@@ -74,13 +75,13 @@ impl Judging<'_> {
         let ruling = &mut self.judged().ruling;
         match denied {
             Denied::Refused(refusal) => {
-                ruling.code = refusal.code.as_str().to_owned();
+                ruling.code = refusal.code.as_str().into();
                 if refusal.code == Code::Unavailable && ruling.ground != Ground::Point {
                     ruling.ground = Ground::Host;
                 }
             }
             Denied::Exhausted(exhausted) => {
-                (ruling.code, ruling.ground) = ("exhausted".to_owned(), Ground::Limit);
+                (ruling.code, ruling.ground) = ("exhausted".into(), Ground::Limit);
                 ruling.why = Some(exhausted.limit.key().to_owned());
             }
             // The task is at its end, and nothing was decided.
@@ -92,7 +93,7 @@ impl Judging<'_> {
     /// It is refused with this code.
     pub(super) fn refused(&mut self, ground: Ground, code: Code) {
         self.at(ground);
-        code.as_str().clone_into(&mut self.judged().ruling.code);
+        self.judged().ruling.code = code.as_str().into();
         self.keep();
     }
 

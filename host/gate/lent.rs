@@ -52,9 +52,13 @@ impl Gate {
 
     /// A record without anything that the task was lent.
     pub(super) fn covered(&self, mut entry: Entry) -> Entry {
-        for field in [&mut entry.resource, &mut entry.detail, &mut entry.text] {
+        if self.leaks.is_empty() {
+            return entry;
+        }
+        for field in [&mut entry.detail, &mut entry.text] {
             *field = self.leaks.covered(std::mem::take(field));
         }
+        entry.resource = self.leaks.covered(entry.resource.to_string()).into();
         entry
     }
 }

@@ -6,12 +6,13 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::case::Case;
 use super::{Denied, Effect, Failure, Guard, Permit, Refusal};
 use crate::aside::aside;
 use crate::audit::Hash;
 use crate::label::Labels;
 use crate::recorder::{Busy, Exception, Found, Question, Recorder, Row, Slot, Strand, Unrecalled};
-use crate::task::Usage;
+use crate::task::{TaskId, Usage};
 
 /// What an effect came to, with what it did to the task.
 #[derive(Debug, Serialize, Deserialize)]
@@ -44,21 +45,21 @@ impl Confided {
 #[derive(Debug)]
 pub struct Pen {
     recorder: Arc<Recorder>,
-    task: String,
+    task: TaskId,
     slot: Slot,
     usage: Usage,
 }
 
 impl Pen {
     pub(super) fn of<G>(guard: &Guard<'_, G>, slot: Slot) -> Self {
-        let (recorder, task) = (Arc::clone(&guard.gate.recorder), guard.actor.task.root());
+        let (recorder, task) = (Arc::clone(&guard.gate.recorder), guard.actor.task.clone());
         Self { recorder, task, slot, usage: guard.gate.budget.usage() }
     }
 
     /// The task without its calls, and the row that keeps an answer, if it is kept.
     pub(crate) fn row<T: Serialize, X: Serialize>(self, result: &Result<T, X>) -> Option<(String, Row)> {
         let kept = Kept { result: result.as_ref(), gained: Labels::default(), usage: self.usage };
-        self.recorder.row(self.slot, &kept).map(|row| (self.task, row))
+        self.recorder.row(self.slot, &kept).map(|row| (self.task.root().to_owned(), row))
     }
 }
 
@@ -78,13 +79,13 @@ impl<G> Guard<'_, G> {
         X: Failure + Serialize + DeserializeOwned,
     {
         aside(|| async move {
-            let question = Self::question_of(&effect);
-            let slot = match self.asked_before::<Kept<T, X>>(question)? {
+            let case = Case::of(&effect);
+            let slot = match self.asked_before::<Kept<T, X>>(case.question(&effect))? {
                 Found::Recalled(kept) => return self.given(kept),
                 Found::New(slot) => slot,
             };
             // Borrowed, so that what is large is not copied.
-            self.run_keeping(slot, effect, execute, |slot, before, result| self.keep(slot, before, result.as_ref()))
+            self.run_keeping(slot, (effect, case), execute, |slot, before, result| self.keep(slot, before, result.as_ref()))
                 .await
         })
     }
@@ -106,14 +107,14 @@ impl<G> Guard<'_, G> {
         X: Failure + Serialize + DeserializeOwned,
     {
         aside(|| async move {
-            let question = Self::question_of(&effect);
-            let slot = match self.asked_before::<Kept<K, X>>(question)? {
+            let case = Case::of(&effect);
+            let slot = match self.asked_before::<Kept<K, X>>(case.question(&effect))? {
                 Found::Recalled(kept) => return again(self.given(kept)?),
                 Found::New(slot) => slot,
             };
             let keep =
                 |slot, before: &Labels, result: &Result<T, X>| self.keep(slot, before, result.as_ref().map(told));
-            self.run_keeping(slot, effect, execute, keep).await
+            self.run_keeping(slot, (effect, case), execute, keep).await
         })
     }
 
@@ -134,13 +135,13 @@ impl<G> Guard<'_, G> {
         X: Failure + Serialize + DeserializeOwned,
     {
         aside(|| async move {
-            let question = Self::question_of(&effect);
-            let slot = match self.asked_before::<Kept<K, X>>(question)? {
+            let case = Case::of(&effect);
+            let slot = match self.asked_before::<Kept<K, X>>(case.question(&effect))? {
                 Found::Recalled(kept) => return take(self.given(kept)),
                 Found::New(slot) => slot,
             };
             let before = self.actor.labels.now();
-            let (permit, mut settlement) = match self.decide(effect, Some(&slot)).await {
+            let (permit, mut settlement) = match self.decide(effect, case, Some(&slot)).await {
                 Ok(decided) => decided,
                 Err(denied) => {
                     let result: Result<K, X> = Err(denied.into());
@@ -176,8 +177,9 @@ impl<G> Guard<'_, G> {
         X: Failure + Serialize + DeserializeOwned,
     {
         aside(|| async move {
-            let (what, question) = (effect.action(), Self::question_of(&effect));
-            let slot = match self.asked_before::<Kept<Confided, X>>(question)? {
+            let case = Case::of(&effect);
+            let what = case.action;
+            let slot = match self.asked_before::<Kept<Confided, X>>(case.question(&effect))? {
                 Found::Recalled(kept) => {
                     let confided = self.given(kept);
                     if confided.as_ref().is_ok_and(|confided| confided.is_over() || !holds(confided)) {
@@ -188,7 +190,7 @@ impl<G> Guard<'_, G> {
                 Found::New(slot) => slot.sealed(),
             };
             let before = self.actor.labels.now();
-            let (permit, mut settlement) = match self.decide(effect, Some(&slot)).await {
+            let (permit, mut settlement) = match self.decide(effect, case, Some(&slot)).await {
                 Ok(decided) => decided,
                 Err(denied) => {
                     let result: Result<Confided, X> = Err(denied.into());
@@ -220,8 +222,8 @@ impl<G> Guard<'_, G> {
         X: Failure,
     {
         aside(|| async move {
-            let question = Self::question_of(&effect);
-            let slot = match self.asked_before::<Kept<(), Refusal>>(question)? {
+            let case = Case::of(&effect);
+            let slot = match self.asked_before::<Kept<(), Refusal>>(case.question(&effect))? {
                 Found::Recalled(kept) => {
                     let (gained, usage) = (kept.gained.clone(), kept.usage);
                     self.given(kept).map_err(Denied::Refused)?;
@@ -232,7 +234,7 @@ impl<G> Guard<'_, G> {
                 Found::New(slot) => slot,
             };
             let before = self.actor.labels.now();
-            let (permit, mut settlement) = match self.decide(effect, None).await {
+            let (permit, mut settlement) = match self.decide(effect, case, None).await {
                 Ok(decided) => decided,
                 Err(denied) => {
                     if let Denied::Refused(refusal) = &denied {
@@ -252,7 +254,7 @@ impl<G> Guard<'_, G> {
     async fn run_keeping<E, T, X>(
         &self,
         slot: Slot,
-        effect: E,
+        (effect, case): (E, Case),
         execute: impl AsyncFnOnce(Permit<E>) -> Result<T, X>,
         keep: impl FnOnce(Slot, &Labels, &Result<T, X>),
     ) -> Result<T, X>
@@ -261,7 +263,7 @@ impl<G> Guard<'_, G> {
         X: Failure,
     {
         let before = self.actor.labels.now();
-        let (permit, mut settlement) = match self.decide(effect, Some(&slot)).await {
+        let (permit, mut settlement) = match self.decide(effect, case, Some(&slot)).await {
             Ok(decided) => decided,
             Err(denied) => {
                 let result = Err(denied.into());
@@ -409,15 +411,6 @@ impl<G> Guard<'_, G> {
     /// Questions of a stream that begins at this crossing.
     pub fn strand(&self) -> Strand {
         Strand::new(&self.gate.recorder, &self.actor.path, self.import, 0)
-    }
-
-    /// An effect, as a question. What cannot be told is refused by the gate.
-    pub(super) fn question_of<E: Effect<Grant = G>>(effect: &E) -> Question {
-        let (resource, mut asked) = (effect.resource().to_string(), Vec::new());
-        asked.extend((resource.len() as u64).to_be_bytes());
-        asked.extend(resource.as_bytes());
-        asked.extend(effect.asked().unwrap_or_default());
-        Question::new(effect.action(), &asked)
     }
 
     pub(super) fn keep<T: Serialize, X: Serialize>(&self, slot: Slot, before: &Labels, result: Result<T, X>) {

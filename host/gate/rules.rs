@@ -3,24 +3,25 @@
 use std::collections::BTreeSet;
 
 use super::ask::Approved;
+use super::case::Case;
 use super::judging::Judging;
 use super::{Approval, Code, Denied, Effect, Guard, detail};
 use crate::audit::Entry;
 use crate::policy::in_force::Changed;
 use crate::policy::judged::Ground;
-use crate::policy::{Arguments, Attribute, Decision, Question, Resource, Standing};
+use crate::policy::{self, Arguments, Attribute, Decision, Name, Question, Resource, Standing};
 
 impl<G> Guard<'_, G> {
     /// What the rules say, and people, where the rules ask for them. An approval has to be claimed yet.
     pub(super) async fn permitted<E: Effect<Grant = G>>(
         &self,
         effect: &E,
+        case: &Case,
         entry: &mut Entry,
         judging: &mut Judging<'_>,
     ) -> Result<Option<Approved>, Denied> {
-        let (resource, context) = (effect.resource(), effect.context());
         let standing = self.standing();
-        let question = self.asked(effect, &standing, &resource, &context);
+        let question = self.asked(effect, &standing, &case.resource, &case.context);
         let policy = match self.gate.rules.policy() {
             Ok(policy) => policy,
             Err(error) => {
@@ -69,7 +70,8 @@ impl<G> Guard<'_, G> {
         if matches!(self.gate.rules.still(), Err(Changed::Grants | Changed::Unreadable(_))) {
             return false;
         }
-        let (resource, context, standing) = (effect.resource(), effect.context(), self.standing());
+        let (resource, context, standing) =
+            (effect.resource(), policy::context(effect.context()), self.standing());
         let question = self.asked(effect, &standing, &resource, &context);
         let none = BTreeSet::new();
         let groups = approval.map_or(&none, |approval| &approval.groups);
@@ -84,7 +86,7 @@ impl<G> Guard<'_, G> {
         effect: &'q E,
         standing: &'q Standing,
         resource: &'q Resource,
-        context: &'q [(&'static str, Attribute)],
+        context: &'q [(Name, Attribute)],
     ) -> Question<'q> {
         let (principal, arguments) = (&self.actor.principal, effect.arguments().map(Arguments::Values));
         Question { principal, standing, action: effect.action(), resource, context, arguments }

@@ -83,7 +83,7 @@ impl<'a> Settlement<'a> {
             notes.insert("labels".to_owned(), serde_json::json!(gained));
         }
         let detail = if notes.is_empty() { String::new() } else { serde_json::Value::Object(notes).to_string() };
-        let (at, code) = (super::now(), how.as_str().to_owned());
+        let (at, code) = (super::now(), how.as_str().into());
         let outcome = Entry { at, code, text: self.gate.told(self.actor, text), detail, ..outcome };
         // A shared intent that nobody wrote: the effect did not reach the database, but it was allowed, and that is said.
         let unwritten = self.intent.take().and_then(|intent| intent.take());

@@ -11,7 +11,7 @@ use super::arguments::RecordType;
 use super::known::{self, Known};
 use super::rules::{Approvable, Rule};
 use super::slices::Slices;
-use super::{Arguments, Ask, Attribute, Decision, Question, ValueError, subject, surroundings};
+use super::{Arguments, Ask, Attribute, Decision, Name, Question, ValueError, subject, surroundings};
 
 /// Bytes of stack that one decision may use.
 pub(super) const STACK: usize = 512 << 10;
@@ -104,7 +104,7 @@ impl Compiled {
     ) -> Result<Decision, Box<dyn std::error::Error>> {
         let Question { principal, standing, resource, .. } = question;
         let task = self.uid("Task", &principal.task)?;
-        let target = self.uid(resource.kind, &resource.name)?;
+        let target = self.uid(&resource.kind, &resource.name)?;
         let slice = self.slices.find(question.action, &resource.name).ok_or_else(|| unknown(question))?;
         let mut context = surroundings(standing, approvals);
         context.extend_from_slice(question.context);
@@ -119,7 +119,7 @@ impl Compiled {
                     Attribute::Inexpressible(ValueError::Other("its arguments were not kept".to_owned()))
                 }
             };
-            context.push(("args", attribute));
+            context.push((Name::Borrowed("args"), attribute));
         }
         let context = Context::from_pairs(expressions(context)?)?;
         let mut entities = self.principal(question, &task)?;
@@ -143,6 +143,7 @@ impl Compiled {
         }
         let mut rules: Vec<String> = response.diagnostics().reason().map(ToString::to_string).collect();
         rules.sort();
+        let rules = rules.into();
         Ok(match response.decision() {
             Verdict::Allow => Decision::Allow { rules },
             Verdict::Deny => Decision::Deny { rules, error: None },
@@ -157,7 +158,8 @@ impl Compiled {
         let mut attributes = subject(principal, standing);
         let mut entities = Vec::with_capacity(8);
         if let Some(person) = &principal.user {
-            attributes.push(("user", Attribute::Entity("User".into(), person.name.clone())));
+            let user = Attribute::Entity("User".into(), person.name.clone());
+            attributes.push((Name::Borrowed("user"), user));
             let groups =
                 person.groups.iter().map(|group| self.uid("Group", group)).collect::<Result<HashSet<_>, _>>()?;
             entities.extend(groups.iter().map(|group| Entity::new_no_attrs(group.clone(), HashSet::new())));
@@ -189,7 +191,7 @@ fn unknown(question: &Question<'_>) -> String {
 type Expressions = Vec<(String, cedar_policy::RestrictedExpression)>;
 
 fn expressions(
-    attributes: impl IntoIterator<Item = (&'static str, Attribute)>,
+    attributes: impl IntoIterator<Item = (Name, Attribute)>,
 ) -> Result<Expressions, Box<dyn std::error::Error>> {
-    attributes.into_iter().map(|(name, value)| Ok((name.to_owned(), value.expression()?))).collect()
+    attributes.into_iter().map(|(name, value)| Ok((name.into_owned(), value.expression()?))).collect()
 }

@@ -2,12 +2,12 @@
 //! the same.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Attribute, Principal, Resource, Standing, ValueError};
+use super::{Attribute, Name, Principal, Resource, RuleNames, Standing, ValueError};
 use crate::leak::Leaks;
 
 /// One effect that came to a decision.
@@ -22,11 +22,11 @@ pub struct Judged {
     /// How it stood then.
     pub standing: Standing,
     /// `<grant key>.<verb>`.
-    pub action: String,
+    pub action: Name,
     /// What it acts on.
-    pub resource: Thing,
+    pub resource: Arc<Resource>,
     /// What rules were told beside.
-    pub context: Vec<(String, Attribute)>,
+    pub context: Arc<[(Name, Attribute)]>,
     /// The arguments of a call of a tool, as rules can see them; none where there are none, or their types are not known.
     pub arguments: Option<Attribute>,
     /// It in the guest's own words, where it has such.
@@ -35,33 +35,20 @@ pub struct Judged {
     /// needs none.
     pub entry: serde_json::Value,
     /// The folder that relative paths are relative to.
-    pub folder: PathBuf,
+    pub folder: Arc<Path>,
     /// What it came to.
     pub ruling: Ruling,
-}
-
-/// What an effect acts on.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Thing {
-    /// The Cedar entity type.
-    pub kind: String,
-    /// Its name.
-    pub name: String,
-    /// What rules can ask of it.
-    pub attributes: Vec<(String, Attribute)>,
-    /// What it is in, from the nearest.
-    pub within: Vec<(String, String)>,
 }
 
 /// How it was decided.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Ruling {
     /// `allowed`, `exhausted`, or the code of a refusal.
-    pub code: String,
+    pub code: Name,
     /// What had the last word.
     pub ground: Ground,
     /// The rules that determined it.
-    pub rules: Vec<String>,
+    pub rules: RuleNames,
     /// Whom rules asked for.
     pub groups: BTreeSet<String>,
     /// Why, where no rule says it: the limit that is spent, or what is wrong with the question.
@@ -100,30 +87,6 @@ impl Ruling {
     }
 }
 
-impl From<&Resource> for Thing {
-    fn from(resource: &Resource) -> Self {
-        let Resource { kind, name, attributes, within } = resource;
-        Self {
-            kind: (*kind).to_owned(),
-            name: name.clone(),
-            attributes: named(attributes),
-            within: within.iter().map(|(kind, name)| ((*kind).to_owned(), name.clone())).collect(),
-        }
-    }
-}
-
-/// Attributes under names that are kept.
-pub(crate) fn named(attributes: &[(&'static str, Attribute)]) -> Vec<(String, Attribute)> {
-    attributes.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect()
-}
-
-impl std::fmt::Display for Thing {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let name = crate::audit::escaped(&self.name).replace('\\', "\\\\").replace('"', "\\\"");
-        write!(f, "{}::\"{name}\"", self.kind)
-    }
-}
-
 impl Judged {
     /// What rules were told beside, by name.
     pub fn context(&self, name: &str) -> Option<&Attribute> {
@@ -147,9 +110,10 @@ impl Judged {
             return self;
         }
         let cover = |text: &mut String| *text = leaks.covered(std::mem::take(text));
-        cover(&mut self.resource.name);
+        let (resource, context) = (Arc::make_mut(&mut self.resource), Arc::make_mut(&mut self.context));
+        cover(&mut resource.name);
         self.told.iter_mut().chain(&mut self.ruling.why).for_each(cover);
-        let values = self.resource.attributes.iter_mut().chain(&mut self.context).map(|(_, value)| value);
+        let values = resource.attributes.iter_mut().chain(context).map(|(_, value)| value);
         values.chain(&mut self.arguments).for_each(|value| cover_value(value, leaks));
         cover_entry(&mut self.entry, leaks);
         self
@@ -210,13 +174,13 @@ mod tests {
             at: 2,
             principal: Principal::default(),
             standing: Standing::default(),
-            action: "tools.call".to_owned(),
-            resource: Thing::from(&Resource::new("Tool", "a.b")),
-            context: vec![("bytes".to_owned(), Attribute::Long(5))],
+            action: "tools.call".into(),
+            resource: Arc::new(Resource::new("Tool", "a.b")),
+            context: Arc::new([("bytes".into(), Attribute::Long(5))]),
             arguments: Some(arguments),
             told: Some("say swordfish-1".to_owned()),
             entry: serde_json::json!(["swordfish-1"]),
-            folder: PathBuf::from("/"),
+            folder: Path::new("/").into(),
             ruling: Ruling::default(),
         }
     }

@@ -40,9 +40,9 @@ pub(super) fn asked(question: &Question<'_>, looked_at: &BTreeSet<String>) -> Op
     let Resource { kind, name, attributes, within } = resource;
     let task = (bundle, component, digest, depth, user, &standing.labels);
     let context: Vec<(&str, Result<&Attribute, &str>)> =
-        context.iter().map(|(name, value)| (*name, told(name, value, looked_at))).collect();
+        context.iter().map(|(name, value)| (&**name, told(name, value, looked_at))).collect();
     let parts = (task, action, (kind, name, attributes, within), context, arguments.is_some());
-    postcard::to_allocvec(&parts).ok().filter(|asked| asked.len() <= LONGEST)
+    postcard::to_extend(&parts, Vec::with_capacity(256)).ok().filter(|asked| asked.len() <= LONGEST)
 }
 
 /// What is told of a part of the context: it, or the name of its type where no rule looks at it.

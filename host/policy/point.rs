@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use url::Url;
 
 use super::value::rfc3339;
-use super::{Attribute, Question, subject, surroundings};
+use super::{Attribute, Name, Question, subject, surroundings};
 use crate::address::Reach;
 use crate::manifest::HumanDuration;
 
@@ -144,8 +144,8 @@ pub fn asked(
 
 type Object = serde_json::Map<String, Value>;
 
-fn object<'a>(fields: impl IntoIterator<Item = &'a (&'static str, Attribute)>) -> Result<Object, PointError> {
-    fields.into_iter().map(|(name, attribute)| Ok(((*name).to_owned(), value(attribute)?))).collect()
+fn object<'a>(fields: impl IntoIterator<Item = &'a (Name, Attribute)>) -> Result<Object, PointError> {
+    fields.into_iter().map(|(name, attribute)| Ok((name.to_string(), value(attribute)?))).collect()
 }
 
 fn value(attribute: &Attribute) -> Result<Value, PointError> {

@@ -80,6 +80,11 @@ pub(super) fn member(action: &str, resource: &str) -> String {
     format!("{action}:{resource}")
 }
 
+/// The function of a tool that an action is the call of; none where it is another one.
+pub(super) fn function(action: &str) -> Option<&str> {
+    action.strip_prefix(CALLS)?.strip_prefix(':')
+}
+
 /// The action whose members are the tools' functions.
 pub(super) const CALLS: &str = "tools.call";
 

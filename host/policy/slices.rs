@@ -10,11 +10,16 @@ use cedar_policy::{ActionConstraint, Entities, EntityUid, Policy, PolicySet, Res
 
 use serde_json::Value;
 
-use super::schema::{CALLS, member};
+use super::schema::{CALLS, function};
 
 /// All rules, by what they can apply to.
 #[derive(Debug)]
-pub(super) struct Slices(HashMap<String, OfAction>);
+pub(super) struct Slices {
+    /// By the action's name.
+    actions: HashMap<String, OfAction>,
+    /// About calls of one function of a tool, by the function's name.
+    functions: HashMap<String, OfAction>,
+}
 
 /// The rules about one action.
 #[derive(Debug)]
@@ -58,16 +63,24 @@ impl Slices {
             let applicable: Vec<_> = rules.iter().filter(|known| is_about(known.rule, action, &above)).collect();
             (name(action), OfAction::of(action.clone(), above, &applicable))
         });
-        Self(actions.collect())
+        let (mut functions, mut others) = (HashMap::new(), HashMap::new());
+        for (action, of) in actions {
+            match function(&action) {
+                Some(function) => functions.insert(function.to_owned(), of),
+                None => others.insert(action, of),
+            };
+        }
+        Self { actions: others, functions }
     }
 
     /// The same without slices: every decision looks at all rules.
     #[cfg(test)]
     pub(super) fn unsliced(&self) -> Self {
-        let sets = self.0.values().flat_map(|of| of.named.values().chain([&of.others]));
+        let known = self.actions.values().chain(self.functions.values());
+        let sets = known.flat_map(|of| of.named.values().chain([&of.others]));
         let all: HashMap<_, _> =
             sets.flat_map(PolicySet::policies).map(|rule| (rule.id().clone(), rule.clone())).collect();
-        let whole = self.0.iter().map(|(name, of)| {
+        let whole = |(name, of): (&String, &OfAction)| {
             let others = PolicySet::from_policies(all.values().cloned()).unwrap();
             let whole = OfAction {
                 action: of.action.clone(),
@@ -79,14 +92,14 @@ impl Slices {
                 parts: of.parts.clone(),
             };
             (name.clone(), whole)
-        });
-        Self(whole.collect())
+        };
+        Self { actions: self.actions.iter().map(whole).collect(), functions: self.functions.iter().map(whole).collect() }
     }
 
     /// The rules that can apply to an action on a resource; none when the schema does not know the action.
     pub(super) fn find(&self, action: &str, resource: &str) -> Option<Slice<'_>> {
-        let of_function = (action == CALLS).then(|| self.0.get(&member(CALLS, resource))).flatten();
-        let found = of_function.or_else(|| self.0.get(action))?;
+        let of_function = (action == CALLS).then(|| self.functions.get(resource)).flatten();
+        let found = of_function.or_else(|| self.actions.get(action))?;
         let rules = found.named.get(resource).unwrap_or(&found.others);
         let steady = found.steady.then_some(&found.parts);
         Some(Slice { action: &found.action, groups: &found.groups, rules, looks: found.looks, steady })

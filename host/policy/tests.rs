@@ -27,13 +27,13 @@ fn principal() -> Principal {
         component: "agent".into(),
         digest: "sha256:00".into(),
         depth: 0,
-        user: Some(Person { name: "jo".into(), groups: BTreeSet::from(["sales".to_owned()]) }),
+        user: Some(Arc::new(Person { name: "jo".into(), groups: BTreeSet::from(["sales".to_owned()]) })),
     }
 }
 
 fn judge_standing(policy: &Policy, size: i64, standing: &Standing) -> Decision {
     let resource = Resource::new("Tool", "billing.refund").with("component", Attribute::String("billing".into()));
-    let context = [("function", Attribute::String("refund".into())), ("size", Attribute::Long(size))];
+    let context = context(vec![("function", Attribute::String("refund".into())), ("size", Attribute::Long(size))]);
     let principal = principal();
     policy.judge(&Question {
         principal: &principal,
@@ -148,7 +148,8 @@ fn a_request_that_does_not_fit_the_schema_is_a_denial() {
     ] {
         let (principal, standing) = (principal(), Standing::default());
         let (principal, standing, arguments) = (&principal, &standing, None);
-        let question = Question { principal, standing, action, resource, context: &context, arguments };
+        let context = &self::context(context);
+        let question = Question { principal, standing, action, resource, context, arguments };
         let decision = policy.judge(&question);
         assert!(matches!(decision, Decision::Deny { error: Some(_), .. }), "{question:?}: {decision:?}");
     }
@@ -168,7 +169,7 @@ fn a_rule_that_a_person_can_lift_says_whom_to_ask() {
         ttl: Duration::from_secs(300),
         deadline: Duration::from_secs(7200),
     };
-    assert_eq!(judge(&policy, 101), Decision::NeedsApproval { rules: vec!["big".into()], ask });
+    assert_eq!(judge(&policy, 101), Decision::NeedsApproval { rules: ["big".to_owned()].into(), ask });
 }
 
 #[test]
@@ -193,7 +194,7 @@ fn several_groups_are_asked_together() {
         forbid (principal, action, resource) unless { context.approvals.contains(\"security\") };";
     let policy = policy(&format!("{ALL}{BIG}{security}")).unwrap();
     let Decision::NeedsApproval { rules, ask } = judge(&policy, 101) else { panic!("nobody is asked") };
-    assert_eq!(rules, ["big", "secure"]);
+    assert_eq!(*rules, ["big", "secure"]);
     assert_eq!(ask.groups.iter().map(String::as_str).collect::<Vec<_>>(), ["finance", "security"]);
     assert_eq!((ask.ttl, ask.deadline), (Duration::from_secs(300), Duration::from_secs(3600)));
 }

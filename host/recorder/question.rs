@@ -1,5 +1,6 @@
 //! Questions, answers, where they were asked, and where they are kept.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
@@ -39,7 +40,13 @@ pub struct Question {
 impl Question {
     /// A question with these arguments, in canonical bytes.
     pub fn new(what: &'static str, arguments: &[u8]) -> Self {
-        let digest: [u8; 32] = Sha256::new_with_prefix(b"ambit.question.v1").chain_update(arguments).finalize().into();
+        Self::of_parts(what, [arguments])
+    }
+
+    /// As [`Self::new`], of arguments that follow one another.
+    pub fn of_parts<'a>(what: &'static str, arguments: impl IntoIterator<Item = &'a [u8]>) -> Self {
+        let digest = arguments.into_iter().fold(Sha256::new_with_prefix(b"ambit.question.v1"), Sha256::chain_update);
+        let digest: [u8; 32] = digest.finalize().into();
         let mut half = [0; 16];
         half.copy_from_slice(&digest[..16]);
         Self { what, digest: half }
@@ -52,7 +59,7 @@ pub struct Row {
     /// Where it was asked.
     pub place: Place,
     /// [`Question::what`].
-    pub what: String,
+    pub what: Cow<'static, str>,
     /// [`Question::digest`].
     pub digest: [u8; 16],
     /// The answer, in the encoding of `postcard` 1. None where the effect was about to happen, and nothing is known of it

@@ -73,7 +73,7 @@ impl Tape {
         let Some(row) = self.recalled.remove(&place) else {
             if let Some(other) = self.beyond(&place) {
                 let divergence = diverged(&place, None, Some(question.what));
-                return Err(Divergence { recorded: Some(other.what.clone()), ..divergence }.into());
+                return Err(Divergence { recorded: Some(other.what.to_string()), ..divergence }.into());
             }
             return match mode {
                 Mode::Replay => Err(Unrecalled::Ended),
@@ -81,7 +81,7 @@ impl Tape {
             };
         };
         if row.what != question.what || row.digest != question.digest {
-            return Err(diverged(&place, Some(row.what), Some(question.what)).into());
+            return Err(diverged(&place, Some(row.what.into_owned()), Some(question.what)).into());
         }
         match row.answer.as_deref().map(postcard::from_bytes) {
             Some(Ok(answer)) => Ok(Found::Recalled(answer)),

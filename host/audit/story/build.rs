@@ -31,13 +31,13 @@ impl Story {
             let entry = &record.entry;
             match entry.kind {
                 Kind::Start if entry.action == "task.run" => {
-                    story.component.clone_from(&entry.component);
+                    story.component = entry.component.to_string();
                     story.ground = detail(entry);
                     story.labels = texts(&mut story.ground, "labels");
                 }
                 Kind::Start => story.resumed_ms.push(since(entry)),
                 Kind::End => {
-                    let (status, text, usage) = (entry.code.clone(), entry.text.clone(), detail(entry));
+                    let (status, text, usage) = (entry.code.to_string(), entry.text.clone(), detail(entry));
                     story.end = Some(End { status, at_ms: since(entry), usage, text });
                 }
                 Kind::Operator => {}
@@ -74,9 +74,9 @@ impl<'a> Found<'a> {
     fn step(&mut self, record: &'a Record, at: u64) -> &mut Step {
         let entry = &record.entry;
         let place: Place<'_> = (&entry.task, entry.import, &entry.action, &entry.resource);
-        let key = (entry.task.as_str(), entry.effect);
+        let key = (&*entry.task, entry.effect);
         let known = match entry.effect {
-            0 if entry.kind == Kind::Outcome => self.unnumbered.remove(&(entry.task.as_str(), entry.action.as_str())),
+            0 if entry.kind == Kind::Outcome => self.unnumbered.remove(&(&*entry.task, &*entry.action)),
             0 => None,
             _ => self.numbered.get(&key).or_else(|| self.open.get(&place)).copied(),
         };
@@ -103,10 +103,10 @@ impl Step {
     fn begun(entry: &Entry, at: u64) -> Self {
         Self {
             effect: entry.effect,
-            task: entry.task.clone(),
-            component: entry.component.clone(),
-            action: entry.action.clone(),
-            resource: entry.resource.clone(),
+            task: entry.task.to_string(),
+            component: entry.component.to_string(),
+            action: entry.action.to_string(),
+            resource: entry.resource.to_string(),
             text: String::new(),
             state: State::Unknown,
             decision: None,
@@ -135,12 +135,12 @@ impl Step {
                 let id = id.unwrap_or_default();
                 self.approvals.push(Approval { id, groups, asked_ms: at, answers: Vec::new() });
                 (self.state, self.text) = (State::Waiting, entry.text.clone());
-                self.rules.clone_from(&entry.rules);
+                self.rules = entry.rules.to_vec();
             }
             Kind::Answer => self.answered(entry, &mut said, at),
             Kind::Intent | Kind::Refusal => {
-                (self.decision, self.decided_ms) = (Some(entry.code.clone()), Some(at));
-                self.rules.clone_from(&entry.rules);
+                (self.decision, self.decided_ms) = (Some(entry.code.to_string()), Some(at));
+                self.rules = entry.rules.to_vec();
                 self.text.clone_from(&entry.text);
                 self.state = State::Unknown;
                 if entry.kind == Kind::Refusal {
@@ -151,13 +151,13 @@ impl Step {
                 self.notes.extend(said);
             }
             Kind::Outcome => {
-                self.state = match entry.code.as_str() {
+                self.state = match &*entry.code {
                     "done" => State::Done,
                     "quota" | "refused" => State::Refused,
                     "abandoned" => State::Unknown,
                     _ => State::Failed,
                 };
-                (self.outcome, self.end_ms) = (Some(entry.code.clone()), Some(at));
+                (self.outcome, self.end_ms) = (Some(entry.code.to_string()), Some(at));
                 self.decision.get_or_insert_with(|| "allowed".to_owned());
                 let gained = texts(&mut said, "labels").into_iter().filter(|label| !self.labels.contains(label));
                 let gained: Vec<_> = gained.collect();
@@ -173,7 +173,7 @@ impl Step {
     fn answered(&mut self, entry: &Entry, said: &mut Map<String, Value>, at: u64) {
         let (id, by, groups) = (text(said, "approval"), text(said, "by"), texts(said, "groups"));
         let id = id.unwrap_or_default();
-        let answer = Answer { code: entry.code.clone(), by, groups, at_ms: at };
+        let answer = Answer { code: entry.code.to_string(), by, groups, at_ms: at };
         if let Some(asked) = self.approvals.iter_mut().rev().find(|asked| asked.id == id) {
             asked.answers.push(answer);
         } else {

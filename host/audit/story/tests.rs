@@ -14,15 +14,15 @@ impl Log {
         let entry = Entry {
             kind,
             at: 1_000 + at,
-            task: format!("01K{path}"),
-            component: "agent".to_owned(),
+            task: format!("01K{path}").into(),
+            component: "agent".into(),
             effect,
             import: effect,
-            action: action.to_owned(),
-            resource: String::new(),
-            arguments: String::new(),
-            code: code.to_owned(),
-            rules: Vec::new(),
+            action: action.to_owned().into(),
+            resource: "".into(),
+            arguments: "".into(),
+            code: code.to_owned().into(),
+            rules: [].into(),
             detail: String::new(),
             text: String::new(),
         };
@@ -50,9 +50,9 @@ fn what_a_call_did_stands_below_it() {
     log.put(Kind::Refusal, 1, "", 1, "denied").detail = r#"{"why":"a rule forbids it","reason":"closed"}"#.to_owned();
     log.put(Kind::Intent, 2, "", 2, "allowed");
     log.put(Kind::Intent, 3, "/2", 3, "allowed");
-    log.put(Kind::Intent, 4, "/2/1", 4, "allowed").action = "http.request".to_owned();
+    log.put(Kind::Intent, 4, "/2/1", 4, "allowed").action = "http.request".into();
     let outcome = log.put(Kind::Outcome, 9, "/2/1", 4, "failed");
-    (outcome.action, outcome.detail) = ("http.request".to_owned(), r#"{"labels":["x"],"status":500}"#.to_owned());
+    (outcome.action, outcome.detail) = ("http.request".into(), r#"{"labels":["x"],"status":500}"#.to_owned());
     log.put(Kind::Outcome, 10, "/2", 3, "done");
     log.put(Kind::Outcome, 11, "", 2, "done");
     log.put(Kind::Intent, 12, "", 5, "allowed");
@@ -82,7 +82,7 @@ fn a_question_that_outlived_its_process_is_one_step() {
     log.put(Kind::Answer, 1000, "", 1, "approved").detail = r#"{"approval":"A","by":"jo","groups":["ops"]}"#.to_owned();
     let waits = log.story();
     assert_eq!((waits.steps[0].state, waits.steps[0].waited()), (State::Waiting, Some((5, 1000))));
-    log.put(Kind::Start, 2000, "", 0, "").action = "task.resume".to_owned();
+    log.put(Kind::Start, 2000, "", 0, "").action = "task.resume".into();
     // It is asked for again under another number, at the same crossing.
     let intent = log.put(Kind::Intent, 2010, "", 2, "allowed");
     (intent.import, intent.detail) = (1, r#"{"approval":"A"}"#.to_owned());
@@ -100,7 +100,7 @@ fn what_is_repeated_because_nobody_knows_is_two_steps() {
     let mut log = Log::default();
     log.put(Kind::Start, 0, "", 0, "");
     log.put(Kind::Intent, 1, "", 1, "allowed").import = 1;
-    log.put(Kind::Start, 50, "", 0, "").action = "task.resume".to_owned();
+    log.put(Kind::Start, 50, "", 0, "").action = "task.resume".into();
     log.put(Kind::Intent, 51, "", 2, "allowed").import = 1;
     log.put(Kind::Outcome, 52, "", 2, "done").import = 1;
     let story = log.story();
@@ -112,9 +112,9 @@ fn what_is_repeated_because_nobody_knows_is_two_steps() {
 fn what_has_no_number_is_a_step_of_its_own() {
     let mut log = Log::default();
     for (kind, code) in [(Kind::Refusal, "denied"), (Kind::Refusal, "denied"), (Kind::Intent, "allowed")] {
-        log.put(kind, 1, "", 0, code).action = "task.keep".to_owned();
+        log.put(kind, 1, "", 0, code).action = "task.keep".into();
     }
-    log.put(Kind::Outcome, 4, "", 0, "done").action = "task.keep".to_owned();
+    log.put(Kind::Outcome, 4, "", 0, "done").action = "task.keep".into();
     let story = log.story();
     assert_eq!(
         story.steps.iter().map(|step| step.state).collect::<Vec<_>>(),

@@ -195,8 +195,8 @@ fn refused(file: &OpenFile, code: Code, why: &str) -> Option<StreamError> {
     }
     gate.budget.refused();
     let entry = Entry {
-        code: code.as_str().to_owned(),
-        resource: Source::resource(&file.mount.source).to_string(),
+        code: code.as_str().into(),
+        resource: Source::resource(&file.mount.source).to_string().into(),
         detail: detail("why", why),
         text: gate.told(actor, &file.path),
         ..gate.entry(Kind::Refusal, actor, file.mount.source.ground.write_action())

@@ -44,7 +44,7 @@ impl Log {
         let mut entries = self.0.lock().unwrap();
         let refusals = entries.drain(..).filter(|entry| {
             entry.kind == Kind::Refusal
-                || (entry.kind == Kind::Outcome && ["quota", "refused"].contains(&entry.code.as_str()))
+                || (entry.kind == Kind::Outcome && ["quota", "refused"].contains(&&*entry.code))
         });
         refusals.map(|entry| format!("{} {}", entry.action, entry.code)).collect()
     }

@@ -163,7 +163,7 @@ fn a_request_that_is_dropped_while_the_disk_is_waited_for_leaves_an_outcome() {
         let (head, _arriving) = oneshot::channel();
         let exchange = ran(net.exchange(Arc::new(gate), &actor, &rule), wish("127.0.0.1", "/v1/x", None), head);
         assert!(tokio::time::timeout(Duration::from_millis(50), exchange).await.is_err());
-        let codes: Vec<String> = log.entries().iter().map(|entry| entry.code.clone()).collect();
+        let codes: Vec<String> = log.entries().iter().map(|entry| entry.code.to_string()).collect();
         assert_eq!(codes, ["allowed", "abandoned"]);
     });
 }

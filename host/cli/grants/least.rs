@@ -131,7 +131,7 @@ impl Least {
             }
             let Gained { labels } = serde_json::from_str(&entry.detail).unwrap_or_default();
             ever = ever.and(&labels);
-            if entry.task == past.listed.task {
+            if *entry.task == *past.listed.task {
                 root = root.and(&labels);
                 let removed = entry.action == "label.remove" && entry.code == "done";
                 let name = entry.resource.split('"').nth(1).filter(|_| removed);

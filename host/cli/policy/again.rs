@@ -5,6 +5,7 @@
 //! what a task was lent.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -15,7 +16,7 @@ use crate::cli::load::Loaded;
 use crate::gate::{Effect as _, cleared};
 use crate::policy::judged::{Ground, Judged};
 use crate::policy::schema::Action;
-use crate::policy::{Arguments, Attribute, Decision, Question};
+use crate::policy::{self, Arguments, Attribute, Decision, Question, RuleNames};
 use crate::runtime::plan::Effective;
 
 /// What an effect comes to.
@@ -52,7 +53,7 @@ impl Word {
 pub(super) struct Sentence {
     pub(super) decision: Word,
     /// The rules that determine it.
-    pub(super) rules: Vec<String>,
+    pub(super) rules: RuleNames,
     /// Who has to approve it, or did.
     pub(super) groups: BTreeSet<String>,
     /// Why, where no rule says it.
@@ -61,7 +62,7 @@ pub(super) struct Sentence {
 
 impl Sentence {
     fn new(decision: Word, why: impl Into<Option<String>>) -> Self {
-        Self { decision, rules: Vec::new(), groups: BTreeSet::new(), why: why.into() }
+        Self { decision, rules: RuleNames::default(), groups: BTreeSet::new(), why: why.into() }
     }
 
     /// What was decided.
@@ -83,7 +84,7 @@ impl Sentence {
             (Ground::Host, false) => (Word::Refused, Some("it could not be recorded")),
         };
         let why = ruling.why.clone().or(why.map(ToOwned::to_owned));
-        Self { decision, rules: ruling.rules.clone(), groups: ruling.groups.clone(), why }
+        Self { decision, rules: Arc::clone(&ruling.rules), groups: ruling.groups.clone(), why }
     }
 
     /// What would be decided under these grants and rules.
@@ -124,7 +125,7 @@ impl Sentence {
         let Some(action) = action(&judged.action) else {
             return Self::new(Word::Denied, "there is no such action any more".to_owned());
         };
-        let context = context.unwrap_or_else(|| kept(&action, judged));
+        let context = policy::context(context.unwrap_or_else(|| kept(&action, judged)));
         let arguments = judged.arguments.as_ref().map_or(Arguments::Lost, Arguments::Told);
         let question = Question {
             principal: &judged.principal,

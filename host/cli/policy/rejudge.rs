@@ -140,7 +140,7 @@ fn change(judged: &Judged, was: Sentence, now: Sentence, reached: bool) -> Chang
         effect: judged.effect,
         task: judged.principal.task.to_string(),
         component: judged.principal.component.to_string(),
-        action: judged.action.clone(),
+        action: judged.action.to_string(),
         resource: told.cloned().unwrap_or_else(|| judged.resource.to_string()),
         was,
         now,

@@ -2,6 +2,7 @@
 //! gate asks. Nothing runs, nothing is recorded, nobody is asked.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -15,7 +16,7 @@ use crate::gate::{Effect as _, cleared};
 use crate::label::Labels;
 use crate::manifest::suggestion;
 use crate::policy::schema::Action;
-use crate::policy::{Arguments, Attribute, Decision, Person, Principal, Question, Standing};
+use crate::policy::{self, Arguments, Attribute, Decision, Person, Principal, Question, Standing};
 use crate::runtime::plan::{Effective, Plan};
 use crate::task::Usage;
 
@@ -192,6 +193,7 @@ impl Supposed {
             Some(call) => call.context(),
             None => self.context(action, target.is_some())?,
         };
+        let context = policy::context(context);
         let Some(Target { resource, accepts }) = target else {
             return Ok(Verdict::NotGranted("the grant does not cover it".to_owned()));
         };
@@ -226,7 +228,7 @@ impl Supposed {
             component: self.component.as_str().into(),
             digest: component.digest.to_string().into(),
             depth: u64::from(component.name != ComponentName::Agent),
-            user: self.user.clone(),
+            user: self.user.clone().map(Arc::new),
         }
     }
 

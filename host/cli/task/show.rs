@@ -86,10 +86,10 @@ fn origins(records: &[Record]) -> Vec<Origin> {
             if seen.insert((label.clone(), &entry.component, &entry.resource)) {
                 origins.push(Origin {
                     label,
-                    task: entry.task.clone(),
-                    component: entry.component.clone(),
-                    action: entry.action.clone(),
-                    resource: entry.resource.clone(),
+                    task: entry.task.to_string(),
+                    component: entry.component.to_string(),
+                    action: entry.action.to_string(),
+                    resource: entry.resource.to_string(),
                     record: *seq,
                 });
             }

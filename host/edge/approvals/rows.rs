@@ -88,7 +88,7 @@ pub(super) fn open(
             number(milliseconds(request.ask.ttl)),
         ])?;
     let detail = serde_json::json!({ "approval": id, "groups": request.ask.groups, "deadline": deadline });
-    let asked = Entry { kind: Kind::Ask, code: "asked".to_owned(), detail: detail.to_string(), ..entry.clone() };
+    let asked = Entry { kind: Kind::Ask, code: "asked".into(), detail: detail.to_string(), ..entry.clone() };
     append(transaction, &asked)?;
     Ok(Ok(id))
 }

@@ -53,9 +53,9 @@ fn entry(kind: Kind) -> Entry {
         import: 3,
         action: "tools.call".into(),
         resource: "Tool::\"billing.refund\"".into(),
-        arguments: String::new(),
-        code: String::new(),
-        rules: Vec::new(),
+        arguments: Arc::default(),
+        code: "".into(),
+        rules: Arc::default(),
         detail: String::new(),
         text: String::new(),
     }
@@ -178,7 +178,7 @@ fn it_is_answered_once_in_time_by_those_who_are_asked() {
     assert!(matches!(world.claim(&id, digest, now()), Err(ClaimError::NotGiven(State::Denied))));
     // Each answer that was about this question is on record, those that were not taken as well.
     let records = AuditLog::new(Arc::clone(&world.database)).records(None, 0, 100).unwrap();
-    let codes: Vec<String> = records.into_iter().map(|record| record.unwrap().entry.code).collect();
+    let codes: Vec<String> = records.into_iter().map(|record| record.unwrap().entry.code.to_string()).collect();
     assert_eq!(codes, ["asked", "refused", "refused", "denied"]);
 }
 

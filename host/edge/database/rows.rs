@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::ops::Deref;
 
-use rusqlite::Transaction;
+use rusqlite::{ErrorCode, Params, Transaction};
 
 use crate::audit::tail::Tail;
 
@@ -25,7 +25,29 @@ pub(crate) struct Rows<'a> {
     known: RefCell<Known>,
 }
 
+/// How a row is put into a table: as a new one, and in place of another.
+pub(crate) type Put = [&'static str; 2];
+
+/// See [`Put`]: of what follows `INSERT INTO`.
+macro_rules! put {
+    ($into:literal) => {
+        [concat!("INSERT INTO ", $into), concat!("INSERT OR REPLACE INTO ", $into)]
+    };
+}
+pub(crate) use put;
+
 impl<'a> Rows<'a> {
+    /// Puts a row into a table, in place of one with the same key. Mostly there is none, and then it is cheaper not to ask for
+    /// that: `SQLite` copies each page that a statement touches which may remove a row.
+    pub(crate) fn put(&self, [new, replacing]: Put, row: impl Params + Copy) -> rusqlite::Result<()> {
+        match self.prepare_cached(new)?.execute(row) {
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => {
+                self.prepare_cached(replacing)?.execute(row).map(drop)
+            }
+            done => done.map(drop),
+        }
+    }
+
     /// A transaction that has just begun, after one at whose end that was known.
     pub(super) fn new(transaction: Transaction<'a>, known: Known) -> Self {
         let known = match known {

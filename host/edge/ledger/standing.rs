@@ -42,7 +42,7 @@ pub(super) struct Turn {
 /// The record of what was lost.
 fn lost(records: u64, why: &AuditError) -> Entry {
     let detail = serde_json::json!({ "records": records, "why": escaped(&why.0) }).to_string();
-    Entry { code: "lost".to_owned(), detail, ..by_operator("audit.lost", "", "ambit") }
+    Entry { code: "lost".into(), detail, ..by_operator("audit.lost", "", "ambit") }
 }
 
 impl Standing {

@@ -36,11 +36,11 @@ fn log(text: &str) -> Log {
         [Kind::Start, Kind::Ask, Kind::Answer, Kind::Intent, Kind::Outcome, Kind::Refusal, Kind::Ask, Kind::End];
     for (kind, effect) in kinds.into_iter().zip([0, 1, 1, 1, 1, 2, 3, 0]) {
         let entry = log.put(kind, 10 * effect, "", effect, text);
-        entry.component = text.to_owned();
+        entry.component = text.into();
         if effect > 0 {
-            (entry.action, entry.resource) = (text.to_owned(), text.to_owned());
+            (entry.action, entry.resource) = (text.to_owned().into(), text.into());
         }
-        (entry.detail, entry.text, entry.rules) = (detail.clone(), text.to_owned(), vec![text.to_owned()]);
+        (entry.detail, entry.text, entry.rules) = (detail.clone(), text.to_owned(), [text.to_owned()].into());
     }
     log
 }
