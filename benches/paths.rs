@@ -14,7 +14,7 @@ use ambit::bundle::Digest;
 use ambit::config::Home;
 use ambit::edge::database::Database;
 use ambit::edge::ledger::AuditLog;
-use ambit::engine::Engine;
+use ambit::engine::{Engine, Room};
 use ambit::policy::rules::RuleFiles;
 use ambit::policy::{Arguments, Attribute, Decision, Policy, Principal, Question, Resource, Standing};
 use ambit::recorder::{Found, Nowhere, Recorder};
@@ -35,7 +35,7 @@ fn tool() -> Vec<u8> {
 fn path_of_a_task(criterion: &mut Criterion) {
     let (folder, wasm) = (tempfile::tempdir().unwrap(), tool());
     let (home, digest) = (Home::open(Some(folder.path())).unwrap(), Digest::of(&wasm));
-    let engine = || Engine::new(&home, Path::new(env!("CARGO_BIN_EXE_ambit")), 80).unwrap();
+    let engine = || Engine::new(&home, Path::new(env!("CARGO_BIN_EXE_ambit")), Room::OneTask).unwrap();
     let warm = engine();
     warm.component(&wasm, &digest).unwrap();
     let mut group = criterion.benchmark_group("task");

@@ -302,8 +302,8 @@ pub fn escaped(text: &str) -> String {
 #[error("{0}")]
 pub struct AuditError(pub String);
 
-/// The number that a record got, once the disk has it.
-pub type Ticket = Pin<Box<dyn Future<Output = Result<u64, AuditError>> + Send>>;
+/// The number that a record got and its place in the chain, once the disk has it.
+pub type Ticket = Pin<Box<dyn Future<Output = Result<Head, AuditError>> + Send>>;
 
 /// Where records go. Records that one task appends keep their order.
 pub trait Ledger: Send + Sync {

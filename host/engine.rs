@@ -53,7 +53,9 @@ pub struct Engine {
     compiler: PathBuf,
     cache: Cache,
     /// How many stores can live at once.
-    stores: u32,
+    room: Room,
+    /// How deep the calls of the one task are that will run, once that is known.
+    depth: OnceLock<u32>,
     /// With a pool, where that can be had. Made when it is first needed: much of ambit runs nothing.
     pooled: OnceLock<Made>,
     /// Without, for components that do not fit into one.
@@ -63,6 +65,20 @@ pub struct Engine {
     /// One component is compiled at a time.
     compiling: Mutex<()>,
 }
+
+/// For how many stores there has to be room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// For those of one task: its own, and one for each call of a tool within a call.
+    OneTask,
+    /// For so many.
+    Stores(u32),
+}
+
+/// Stores of one task whose limits are not known: more than there can be calls within calls.
+const STORES: u32 = 80;
+/// Stores beyond those of the calls that a task's limits allow: its own, and those that are being let go of.
+const BESIDE: u32 = 4;
 
 /// An engine of wasmtime's.
 struct Made {
@@ -86,21 +102,27 @@ fn settings() -> Config {
 }
 
 impl Engine {
-    /// An engine that compiles with the program `compiler`, keeps its cache in the home folder, and has room for so many
-    /// stores at once.
+    /// An engine that compiles with the program `compiler`, keeps its cache in the home folder, and has that much room.
     ///
     /// # Errors
     /// When the cache cannot be opened.
-    pub fn new(home: &Home, compiler: &Path, stores: u32) -> Result<Self, EngineError> {
+    pub fn new(home: &Home, compiler: &Path, room: Room) -> Result<Self, EngineError> {
         Ok(Self {
             compiler: compiler.to_owned(),
             cache: Cache::open(home).map_err(EngineError::Cache)?,
-            stores,
+            room,
+            depth: OnceLock::new(),
             pooled: OnceLock::new(),
             roomy: OnceLock::new(),
             loaded: Mutex::default(),
             compiling: Mutex::default(),
         })
+    }
+
+    /// Calls of the task that will run are at most that deep: where it is one, no more room is made than that takes. What is
+    /// said after something was loaded comes too late.
+    pub fn expect_depth(&self, depth: u64) {
+        self.depth.get_or_init(|| u32::try_from(depth).unwrap_or(STORES));
     }
 
     /// How stores get their memory.
@@ -136,7 +158,11 @@ impl Engine {
     }
 
     fn pooled(&self) -> Result<&Made, EngineError> {
-        made(&self.pooled, || pool::engine(&settings(), self.stores))
+        let stores = match self.room {
+            Room::Stores(stores) => stores,
+            Room::OneTask => self.depth.get().map_or(STORES, |depth| depth.saturating_add(BESIDE).min(STORES)),
+        };
+        made(&self.pooled, || pool::engine(&settings(), stores))
     }
 
     fn roomy(&self) -> Result<&Made, EngineError> {

@@ -48,7 +48,7 @@ use crate::edge::telemetry::Telemetry;
 use crate::edge::values::Values;
 use crate::edge::variables::HostVariables;
 use crate::edge::workspace::Workspaces;
-use crate::engine::{Engine, EngineError};
+use crate::engine::{Engine, EngineError, Room};
 use crate::gate::Observer;
 use crate::grant::Limits;
 use crate::label::Labels;
@@ -61,9 +61,6 @@ use crate::policy::point::Point;
 use crate::runtime::plan::{LoadRefusal, Loader, Plan};
 use crate::settings::Settings;
 use crate::task::{Seed, Seeds};
-
-/// Stores that can live at once where one task runs at a time: each call of a tool within a call has one.
-const STORES: u32 = 80;
 
 /// A home that is being opened: what does not need its database is there already.
 pub struct Opening {
@@ -212,7 +209,7 @@ impl Host {
     /// # Errors
     /// When the home or the engine cannot be opened.
     pub fn open(home: Option<&Path>, compiler: &Path) -> Result<Self, FrontError> {
-        Self::with_room(home, compiler, STORES)
+        Opening::begin(home, compiler, Room::OneTask)?.opened()
     }
 
     /// Opens a home, with room for so many stores at once: one for each task that lives, and one for each call of a tool.
@@ -220,7 +217,7 @@ impl Host {
     /// # Errors
     /// When the home or the engine cannot be opened.
     pub fn with_room(home: Option<&Path>, compiler: &Path, stores: u32) -> Result<Self, FrontError> {
-        Opening::begin(home, compiler, stores)?.opened()
+        Opening::begin(home, compiler, Room::Stores(stores))?.opened()
     }
 
     /// The host is of no more use, because the process ends: what the engine mapped is the kernel's to take back.
@@ -246,14 +243,14 @@ impl Opening {
     /// # Errors
     /// When the home or the engine cannot be opened.
     pub fn of_one_at_a_time(home: Option<&Path>, compiler: &Path) -> Result<Self, FrontError> {
-        Self::begin(home, compiler, STORES)
+        Self::begin(home, compiler, Room::OneTask)
     }
 
-    fn begin(home: Option<&Path>, compiler: &Path, stores: u32) -> Result<Self, FrontError> {
+    fn begin(home: Option<&Path>, compiler: &Path, room: Room) -> Result<Self, FrontError> {
         crate::config::raise_open_files();
         let home = Arc::new(Home::open(home)?);
         let database = Database::opening(&home)?;
-        let (settings, loader) = (Settings::open(&home)?, Loader::new(Engine::new(&home, compiler, stores)?));
+        let (settings, loader) = (Settings::open(&home)?, Loader::new(Engine::new(&home, compiler, room)?));
         Ok(Self { home, database, settings, loader })
     }
 

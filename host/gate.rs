@@ -45,9 +45,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 pub use self::actor::Actor;
 pub use self::ask::Approval;
+use self::case::Case;
 pub use self::effect::{Durability, Effect};
 pub use self::enter::Inner;
-use self::case::Case;
 use self::judging::Judging;
 pub use self::lent::Exempt;
 pub use self::recall::{Confided, Pen};
@@ -207,7 +207,7 @@ impl Gate {
     /// # Errors
     /// When the log cannot be written.
     pub async fn append(&self, entry: Entry) -> Result<u64, AuditError> {
-        self.record(entry)?.await
+        Ok(self.record(entry)?.await?.seq)
     }
 
     /// Appends a record now. What this gives tells when the disk has it.

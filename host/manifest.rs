@@ -451,10 +451,13 @@ pub fn read_file(folder: &Dir, path: &Path, longest: u64) -> Result<Vec<u8>, Rea
     // SECURITY: opening a pipe waits for its other end, and an author could put one in the place of a component.
     options.read(true).custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed());
     let file = folder.open_with(path, &options)?;
-    if !file.metadata()?.is_file() {
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
         return Err(ReadError::NotAFile);
     }
-    let mut bytes = Vec::new();
+    // With room to see that nothing follows.
+    let expected = usize::try_from(metadata.len().min(longest)).unwrap_or(0) + 1;
+    let mut bytes = Vec::with_capacity(expected);
     file.take(longest + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > longest {
         return Err(ReadError::TooLong(ByteSize::new(longest)));

@@ -368,8 +368,7 @@ impl Recorder {
         for store in &stores {
             tape.parts.remove(store);
         }
-        let written: Vec<_> =
-            tape.written.range::<str, _>(range).take_while(next).filter(below).cloned().collect();
+        let written: Vec<_> = tape.written.range::<str, _>(range).take_while(next).filter(below).cloned().collect();
         for store in &written {
             tape.written.remove(store);
         }

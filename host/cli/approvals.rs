@@ -12,6 +12,7 @@ use crate::edge::approvals::{AnswerError, Listed, Verdict};
 const WIDTH: usize = 60;
 
 #[derive(clap::Subcommand)]
+#[command(defer = true)]
 pub(super) enum Verb {
     /// List what waits for an answer, the oldest first
     List {

@@ -13,6 +13,7 @@ use crate::edge::checkpoints::CheckpointError;
 pub(super) use self::export::export;
 
 #[derive(clap::Subcommand)]
+#[command(defer = true)]
 pub(super) enum Verb {
     /// Show records, oldest first
     Show {

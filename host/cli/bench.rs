@@ -25,6 +25,7 @@ use self::subject::Subject;
 use super::{Context, Failure, Format, Mistake, output};
 
 #[derive(clap::Subcommand)]
+#[command(defer = true)]
 pub(super) enum Verb {
     /// Measure what a task, a call of a tool and a waiting task cost, beside bare wasmtime, processes and sandboxes
     #[command(

@@ -26,6 +26,7 @@ use crate::front::Host;
 use crate::grant::{GRANT_FILE, Manifest};
 
 #[derive(clap::Subcommand)]
+#[command(defer = true)]
 pub(super) enum Verb {
     /// Print the smallest grants.toml that tasks needed, with the evidence for each line; nothing is written anywhere
     Suggest(Suggest),

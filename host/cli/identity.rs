@@ -13,6 +13,7 @@ const LONGEST: u64 = 64 << 10;
 const REFRESH: u64 = 300;
 
 #[derive(clap::Subcommand)]
+#[command(defer = true)]
 pub(super) enum Verb {
     /// Print the public keys as a JWK set (RFC 7517)
     Jwks {

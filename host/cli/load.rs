@@ -28,6 +28,7 @@ pub(super) struct Loaded {
 impl Loaded {
     pub(super) fn open(loader: &Loader, bundle: &Path, policy: &Path) -> Result<Self, Failure> {
         let (bundle, manifest) = requested_and_granted(bundle, policy)?;
+        loader.engine.expect_depth(manifest.limits.tool_depth);
         let plan = Plan::of_bundle(loader, &bundle, &manifest).map(Arc::new);
         let policy = rules(policy, &functions(&plan))?;
         Ok(Self { bundle, manifest, plan, policy })

@@ -56,7 +56,7 @@ pub(super) fn report(format: Format, report: &Report) -> Result<(), Failure> {
         }
         None => {}
     }
-    let mut stderr = std::io::stderr().lock();
+    let mut stderr = std::io::BufWriter::new(std::io::stderr().lock());
     if let Some(error) = &report.error {
         writeln!(stderr, "error: {}", error.message)?;
         if let Some(help) = &error.help {
@@ -79,7 +79,7 @@ pub(super) fn report(format: Format, report: &Report) -> Result<(), Failure> {
         usage.effects,
         usage.refusals,
     )?;
-    Ok(())
+    Ok(stderr.flush()?)
 }
 
 /// What was left behind is listed up to here.

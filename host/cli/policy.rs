@@ -33,6 +33,7 @@ use crate::policy::schema::SchemaText;
 use crate::runtime::plan::{LoadRefusal, Plan};
 
 #[derive(clap::Subcommand)]
+#[command(defer = true)]
 pub(super) enum Verb {
     /// Print the Cedar schema of a bundle: everything that its rules can name, with the arguments of its tools
     Schema {

@@ -11,6 +11,7 @@ use crate::edge::secrets::SecretError;
 use crate::secret::{LONGEST, Secret, SecretName};
 
 #[derive(clap::Subcommand)]
+#[command(defer = true)]
 pub(super) enum Verb {
     /// Set a secret to what stands on standard input, without the line's end
     #[command(

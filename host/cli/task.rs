@@ -15,6 +15,7 @@ use crate::edge::tasks::Listed;
 pub(super) use self::show::show;
 
 #[derive(clap::Subcommand)]
+#[command(defer = true)]
 pub(super) enum Verb {
     /// List tasks, the newest first
     List {

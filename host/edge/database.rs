@@ -276,8 +276,6 @@ fn open_both(path: &Path) -> Result<(Connection, Connection), DatabaseError> {
     let reader = Connection::open_with_flags(path, flags).map_err(failed)?;
     reader.busy_timeout(PATIENCE).map_err(failed)?;
     reader.set_prepared_statement_cache_capacity(STATEMENTS);
-    // With its first statement a connection reads what tables there are: here, nobody waits for that.
-    drop(reader.prepare("SELECT 1 FROM audit").map_err(failed)?);
     Ok((connection, reader))
 }
 

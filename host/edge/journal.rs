@@ -80,7 +80,13 @@ impl Journal {
         let rows = select.query_map([task], |row| {
             let path = row.get::<_, String>(0)?.into();
             let place = Place { path, import: row.get::<_, i64>(1)?.cast_unsigned(), part: row.get(2)? };
-            Ok(Row { place, what: row.get::<_, String>(3)?.into(), digest: row.get(4)?, answer: row.get(5)?, secret: row.get(6)? })
+            Ok(Row {
+                place,
+                what: row.get::<_, String>(3)?.into(),
+                digest: row.get(4)?,
+                answer: row.get(5)?,
+                secret: row.get(6)?,
+            })
         })?;
         let mut rows: Vec<Row> = rows.collect::<Result<_, _>>()?;
         for row in rows.iter_mut().filter(|row| row.secret) {

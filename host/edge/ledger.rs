@@ -136,7 +136,7 @@ impl Ledger for AuditLog {
         }
         let turn = self.standing.turn(0);
         let noted = Arc::clone(&turn);
-        let write = move |rows: &Rows<'_>| turn.write(rows, |_| Ok(0));
+        let write = move |rows: &Rows<'_>| turn.write(rows, |_| Ok(Head::EMPTY));
         Some(self.database.write_noting(write, move |result| noted.settle(result)))
     }
 
@@ -168,16 +168,16 @@ impl AuditLog {
     fn appending(
         &self,
         entry: impl Borrow<Entry> + Send + 'static,
-    ) -> (impl FnOnce(&Rows<'_>) -> Result<u64, AuditError> + Send + 'static, Arc<Turn>) {
+    ) -> (impl FnOnce(&Rows<'_>) -> Result<Head, AuditError> + Send + 'static, Arc<Turn>) {
         let turn = self.standing.turn(1);
         let (work, checkpoints) = (Arc::clone(&turn), self.checkpoints.clone());
         let append = move |rows: &Rows<'_>| {
             let entry = entry.borrow();
-            let seq = append(rows, entry)?;
+            let head = append(rows, entry)?;
             if let Some(checkpoints) = checkpoints {
-                checkpoints.after(rows, seq, entry.at);
+                checkpoints.after(rows, head.seq, entry.at);
             }
-            Ok(seq)
+            Ok(head)
         };
         (move |rows: &Rows<'_>| work.write(rows, append), turn)
     }
@@ -224,8 +224,8 @@ pub(super) fn tail(rows: &Rows<'_>) -> Result<Tail, DatabaseError> {
     Ok(before.filter(|tail| tail.head() == head).unwrap_or_else(|| Tail::at(head)))
 }
 
-/// Appends a record to the chain, inside a transaction, and gives its number.
-pub(crate) fn append(rows: &Rows<'_>, entry: &Entry) -> Result<u64, DatabaseError> {
+/// Appends a record to the chain, inside a transaction, and gives its number and its place in the chain.
+pub(crate) fn append(rows: &Rows<'_>, entry: &Entry) -> Result<Head, DatabaseError> {
     let entry = &*entry.fitted();
     let tail = tail(rows)?.after(entry);
     let next = tail.head();
@@ -249,7 +249,7 @@ pub(crate) fn append(rows: &Rows<'_>, entry: &Entry) -> Result<u64, DatabaseErro
             next.hash.0,
         ))?;
     rows.now_known(tail);
-    Ok(next.seq)
+    Ok(next)
 }
 
 /// A page of records, in order.

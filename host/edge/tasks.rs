@@ -77,6 +77,8 @@ pub struct Ended {
     pub error: Option<serde_json::Value>,
     /// What it came to, as JSON, for its journal.
     pub told: serde_json::Value,
+    /// Whether it ever asked people for something.
+    pub asked: bool,
 }
 
 /// Why it is not noted how a task ended.
@@ -153,7 +155,9 @@ impl TaskList {
     /// When the database or the log could not be written.
     pub fn end(&self, log: &AuditLog, task: Ended) -> Answer<(u64, u64), EndError> {
         log.within(move |rows| {
-            withdraw_all(rows, &task.task)?;
+            if task.asked {
+                withdraw_all(rows, &task.task)?;
+            }
             journal::end(rows, &task.task, &task.told)?;
             let own = "SELECT min(seq), max(seq) FROM audit WHERE task = ?1";
             let audit: (i64, i64) =

@@ -10,7 +10,7 @@ use super::report::Report;
 use super::run::Ground;
 use super::{Audience, FrontError, Host, Job};
 use crate::approval::{Answer, Answered, Claim, ClaimError, Desk, Later, Request, Unasked};
-use crate::audit::{AuditError, Entry, Kind, Ledger, Lost, Ticket};
+use crate::audit::{AuditError, Entry, Head, Kind, Ledger, Lost, Ticket};
 use crate::edge::database::DatabaseError;
 use crate::edge::journal;
 use crate::edge::running::Hold;
@@ -276,7 +276,8 @@ impl Host {
             None => recorder.left_over().map(|left| left.to_string()).or_else(|| otherwise(&end, told.ended.as_ref())),
         };
         let ends_early = was_stopped || ended == Some(Unrecalled::Ended);
-        let report = self.report(&course, end, (span.first, span.last))?;
+        let last = Head { seq: span.last, hash: self.audit.hash(span.last).map_err(FrontError::from)? };
+        let report = course.report(end, span.first, last);
         Ok(Told { report, diverged, ends_early })
     }
 }
@@ -308,7 +309,7 @@ struct Unwritten;
 
 impl Ledger for Unwritten {
     fn append(&self, _entry: Entry) -> Result<Ticket, AuditError> {
-        Ok(Box::pin(async { Ok(0) }))
+        Ok(Box::pin(async { Ok(Head::EMPTY) }))
     }
 
     fn note(&self, _entry: Entry, _lost: &Lost) {}

@@ -8,7 +8,7 @@ use super::end::{End, carry_out, refused_at_load, released};
 use super::report::{AuditRange, BundleName, Report};
 use super::{Audience, FrontError, Host, Job, Standing, Work, keep};
 use crate::approval::Desk;
-use crate::audit::{Entry, Kind, Ledger, Lost};
+use crate::audit::{Entry, Head, Kind, Ledger, Lost};
 use crate::budget::Budget;
 use crate::bundle::Digest;
 use crate::capability::Ports;
@@ -100,7 +100,7 @@ impl Host {
         let end = course.take(cancelled).await;
         let begun = async {
             listed.await?;
-            Ok(begun.await?)
+            Ok(begun.await?.seq)
         };
         self.settle(course, end, begun, hold).await
     }
@@ -181,8 +181,9 @@ impl Host {
                 self.journal.put_away(task, approval).await?;
             }
             let first = begun.await?;
-            let last = self.audit.span(task)?.last;
-            return self.report(&course, End::stopped(&why), (first, last));
+            let seq = self.audit.span(task)?.last;
+            let head = Head { seq, hash: self.audit.hash(seq)? };
+            return Ok(course.report(End::stopped(&why), first, head));
         }
         gate.recorder.flush();
         let kept = match keep {
@@ -203,6 +204,7 @@ impl Host {
             usage: serde_json::to_value(course.usage()).unwrap_or_default(),
             error: end.error.as_ref().and_then(|error| serde_json::to_value(error).ok()),
             told: end.told(),
+            asked: course.usage().approvals > 0,
         };
         let recorded = gate.record(record)?;
         let noted = self.tasks.end(&self.audit, ended);
@@ -211,27 +213,9 @@ impl Host {
         noted.await?;
         drop(hold);
         self.tell(&course).await;
-        let report = self.report(&course, end, (first, last))?;
+        let report = course.report(end, first, last);
         removed.map_err(FrontError::Workspace)?;
         Ok(Report { kept, ..report })
-    }
-
-    pub(super) fn report(&self, course: &Course, end: End, (first, last): (u64, u64)) -> Result<Report, FrontError> {
-        let head = self.audit.hash(last)?;
-        let End { status, output, error } = end;
-        let (task, labels) = (course.actor.principal.task.clone(), course.actor.labels.now());
-        let (bundle, usage) = (course.name.clone(), course.usage());
-        Ok(Report {
-            task: task.to_string(),
-            bundle,
-            status,
-            output,
-            error,
-            labels,
-            kept: None,
-            usage,
-            audit: AuditRange { first, last, head },
-        })
     }
 }
 
@@ -254,5 +238,22 @@ impl Course {
     fn usage(&self) -> crate::task::Usage {
         let fuel = self.gate.budget.limits().fuel;
         crate::task::Usage { fuel: fuel - self.tank.0.min(fuel), ..self.gate.budget.usage() }
+    }
+
+    /// What is told of it, with the number of its first record and where its last one stands.
+    pub(super) fn report(&self, end: End, first: u64, last: Head) -> Report {
+        let End { status, output, error } = end;
+        let (task, labels) = (self.actor.principal.task.clone(), self.actor.labels.now());
+        Report {
+            task: task.to_string(),
+            bundle: self.name.clone(),
+            status,
+            output,
+            error,
+            labels,
+            kept: None,
+            usage: self.usage(),
+            audit: AuditRange { first, last: last.seq, head: last.hash },
+        }
     }
 }

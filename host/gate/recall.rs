@@ -85,8 +85,10 @@ impl<G> Guard<'_, G> {
                 Found::New(slot) => slot,
             };
             // Borrowed, so that what is large is not copied.
-            self.run_keeping(slot, (effect, case), execute, |slot, before, result| self.keep(slot, before, result.as_ref()))
-                .await
+            self.run_keeping(slot, (effect, case), execute, |slot, before, result| {
+                self.keep(slot, before, result.as_ref())
+            })
+            .await
         })
     }
 

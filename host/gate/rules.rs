@@ -70,8 +70,7 @@ impl<G> Guard<'_, G> {
         if matches!(self.gate.rules.still(), Err(Changed::Grants | Changed::Unreadable(_))) {
             return false;
         }
-        let (resource, context, standing) =
-            (effect.resource(), policy::context(effect.context()), self.standing());
+        let (resource, context, standing) = (effect.resource(), policy::context(effect.context()), self.standing());
         let question = self.asked(effect, &standing, &resource, &context);
         let none = BTreeSet::new();
         let groups = approval.map_or(&none, |approval| &approval.groups);

@@ -93,7 +93,10 @@ impl Slices {
             };
             (name.clone(), whole)
         };
-        Self { actions: self.actions.iter().map(whole).collect(), functions: self.functions.iter().map(whole).collect() }
+        Self {
+            actions: self.actions.iter().map(whole).collect(),
+            functions: self.functions.iter().map(whole).collect(),
+        }
     }
 
     /// The rules that can apply to an action on a resource; none when the schema does not know the action.

@@ -10,7 +10,7 @@ use super::types::{
 };
 use super::*;
 use crate::approval::Mode;
-use crate::audit::{AuditError, Entry, Kind, Ledger, Ticket};
+use crate::audit::{AuditError, Entry, Head, Kind, Ledger, Ticket};
 use crate::budget::Budget;
 use crate::bundle::Digest;
 use crate::capability::Scope;
@@ -43,8 +43,7 @@ impl Log {
     pub(crate) fn refusals(&self) -> Vec<String> {
         let mut entries = self.0.lock().unwrap();
         let refusals = entries.drain(..).filter(|entry| {
-            entry.kind == Kind::Refusal
-                || (entry.kind == Kind::Outcome && ["quota", "refused"].contains(&&*entry.code))
+            entry.kind == Kind::Refusal || (entry.kind == Kind::Outcome && ["quota", "refused"].contains(&&*entry.code))
         });
         refusals.map(|entry| format!("{} {}", entry.action, entry.code)).collect()
     }
@@ -54,8 +53,8 @@ impl Ledger for Log {
     fn append(&self, entry: Entry) -> Result<Ticket, AuditError> {
         let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         entries.push(entry);
-        let number = entries.len() as u64;
-        Ok(Box::pin(async move { Ok(number) }))
+        let seq = entries.len() as u64;
+        Ok(Box::pin(async move { Ok(Head { seq, ..Head::EMPTY }) }))
     }
 }
 

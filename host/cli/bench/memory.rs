@@ -13,7 +13,7 @@ use super::house::House;
 use super::subject::{self, Subject};
 use crate::bundle::Digest;
 use crate::config::Home;
-use crate::engine::Engine;
+use crate::engine::{Engine, Room};
 
 /// Tasks that wait before anything is measured, so that what is made once is there.
 const FIRST: usize = 50;
@@ -71,7 +71,7 @@ pub(super) fn of_one(Held { by, tasks, folder }: &Held) -> Result<u64, Failure> 
     }
     let home = Home::open(Some(&house.join("home"))).map_err(crate::front::FrontError::from)?;
     let (program, wasm) = (this_program()?, subject::agent()?);
-    let engine = Engine::new(&home, &program, tasks + 64).map_err(|error| failed(error.to_string()))?;
+    let engine = Engine::new(&home, &program, Room::Stores(tasks + 64)).map_err(|error| failed(error.to_string()))?;
     let agent = engine.component(&wasm, &Digest::of(&wasm)).map_err(|error| failed(error.to_string()))?;
     Bare::waiting(&agent, FIRST, || ()).map_err(failed)?;
     let before = held().map_err(failed)?;

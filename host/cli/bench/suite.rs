@@ -16,7 +16,7 @@ use super::subject::{self, Subject};
 use super::{Arguments, Failure, kernels, memory, others, work};
 use crate::bundle::Digest;
 use crate::config::{Home, Instant};
-use crate::engine::Engine;
+use crate::engine::{Engine, Room};
 
 /// What the memory of waiting tasks is called in the results.
 const MEMORY: &str = "waiting_task_extra_bytes";
@@ -129,11 +129,6 @@ fn inner<'a>(sides: &'a Sides, subject: &'a Subject) -> Vec<Measure<'a>> {
         let (none, some) = (house.recorded(1, called(0))?, house.recorded(1, called(CALLS))?);
         Ok(Sample { operations: CALLS, took: some.took.saturating_sub(none.took) })
     };
-    let unrecorded = move || {
-        let alone = |times| house.tasks(1, || house.agent(&call(times)));
-        let (none, some) = (alone(0)?, alone(CALLS)?);
-        Ok(Sample { operations: CALLS, took: some.took.saturating_sub(none.took) })
-    };
     let cores = super::workers();
     let mut measures = vec![
         measure("wasmtime_task", "bare wasmtime: store, instantiate, call, drop", move || {
@@ -144,7 +139,6 @@ fn inner<'a>(sides: &'a Sides, subject: &'a Subject) -> Vec<Measure<'a>> {
             house.recorded(TASKS / 4, House::function)
         }),
         measure("tool_call", "a call of a tool: decision, record, store, conversion", called),
-        measure("tool_call_unrecorded", "the same, with nothing recorded", unrecorded),
         measure("tasks_on_one", "tasks on one worker", || house.on_workers(1, TASKS)),
         measure("tasks_on_two", "tasks on two workers, at once", move || match cores {
             1 => Err("the machine has one core".to_owned()),
@@ -229,7 +223,7 @@ fn loading<'a>(folder: &Path, sides: &'a Sides) -> Vec<Measure<'a>> {
         let digest = Digest::of(&sides.wasm);
         let program = super::super::this_program().map_err(|_| "ambit's own program is not found".to_owned())?;
         let begun = Instant::now();
-        let engine = Engine::new(home, &program, 80).map_err(|error| error.to_string())?;
+        let engine = Engine::new(home, &program, Room::OneTask).map_err(|error| error.to_string())?;
         engine.component(&sides.wasm, &digest).map_err(|error| error.to_string())?;
         Ok(Sample { operations: 1, took: begun.elapsed() })
     };

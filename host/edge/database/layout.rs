@@ -218,8 +218,12 @@ const SIXTH: &str = "
 
 /// Makes the tables in a new file, adds what an older layout lacks, and gives the layout's version.
 pub(super) fn lay_out(connection: &mut Connection) -> rusqlite::Result<i64> {
+    let version = |rows: &Connection| rows.query_row("PRAGMA user_version", [], |row| row.get::<_, i64>(0));
+    if version(connection)? == VERSION {
+        return Ok(VERSION);
+    }
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let found: i64 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    let found = version(&transaction)?;
     let layouts = [TABLES, SECOND, THIRD, FOURTH, FIFTH, SIXTH];
     let Some(missing) =
         usize::try_from(found).ok().and_then(|found| layouts.get(found..)).filter(|new| !new.is_empty())

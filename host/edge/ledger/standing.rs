@@ -6,7 +6,6 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-
 use super::super::database::{DatabaseError, Rows, whole};
 use super::{append, by_operator};
 use crate::audit::{AuditError, Entry, escaped};

@@ -19,7 +19,12 @@ struct World {
 /// A record of so many milliseconds later than now.
 fn entry(later: u64) -> Entry {
     let entry = by_operator("secret.set", "Secret::\"a\"", "me");
-    Entry { at: entry.at + later, rules: ["one", "two"].map(str::to_owned).into(), detail: "{\"why\":\"x\"}".into(), ..entry }
+    Entry {
+        at: entry.at + later,
+        rules: ["one", "two"].map(str::to_owned).into(),
+        detail: "{\"why\":\"x\"}".into(),
+        ..entry
+    }
 }
 
 impl World {
@@ -51,7 +56,7 @@ impl World {
 
     fn append(&self, at: u64) -> Result<u64, AuditError> {
         let ticket = self.log.append(entry(at)).unwrap();
-        self.runtime.block_on(ticket)
+        self.runtime.block_on(ticket).map(|head| head.seq)
     }
 
     fn fill(&self, later: std::ops::Range<u64>) {
@@ -61,7 +66,7 @@ impl World {
     }
 
     fn mend(&self) -> Result<u64, AuditError> {
-        self.log.mend().map_or(Ok(0), |mended| self.runtime.block_on(mended))
+        self.log.mend().map_or(Ok(0), |mended| self.runtime.block_on(mended).map(|head| head.seq))
     }
 
     fn verdict(&self) -> Result<Verdict, Flaw> {
@@ -149,7 +154,7 @@ proptest! {
             let tickets: Vec<Ticket> = (0..count).map(|_| world.log.append(entry(1)).unwrap()).collect();
             for ticket in tickets {
                 match world.runtime.block_on(ticket) {
-                    Ok(seq) => confirmed.push(seq),
+                    Ok(head) => confirmed.push(head.seq),
                     Err(_) => failed += 1,
                 }
             }
