@@ -232,3 +232,29 @@ impl std::hash::Hasher for Fingerprint {
         self.0.extend_from_slice(bytes);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_is_as_much_room_as_one_task_takes() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = Home::open(Some(folder.path())).unwrap();
+        let engine = |room| Engine::new(&home, Path::new("ambit"), room).unwrap();
+        let stores = |engine: &Engine| match engine.allocation().unwrap() {
+            Allocation::Pool { stores, .. } => *stores,
+            Allocation::OnDemand { why } => panic!("{why}"),
+        };
+        assert_eq!(stores(&engine(Room::Stores(7))), 7);
+        assert_eq!(stores(&engine(Room::OneTask)), STORES);
+        for (depth, expected) in [(0, BESIDE), (4, 4 + BESIDE), (64, 64 + BESIDE), (u64::MAX, STORES)] {
+            let engine = engine(Room::OneTask);
+            engine.expect_depth(depth);
+            assert_eq!(stores(&engine), expected);
+            // What is there already does not grow.
+            engine.expect_depth(80);
+            assert_eq!(stores(&engine), expected);
+        }
+    }
+}

@@ -54,6 +54,7 @@ pub use self::recall::{Confided, Pen};
 pub use self::refusal::{Code, Denied, Failure, Outcome, Refusal};
 pub use self::settlement::Notes;
 use self::settlement::Settlement;
+use data_encoding::HEXLOWER;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 
@@ -246,7 +247,9 @@ impl Gate {
 
     /// The digest of a canonical effect under the task's key.
     fn digest(&self, effect: &[u8]) -> Arc<str> {
-        audit::Hash(self.keyed(effect)).to_string().into()
+        let mut hex = [0; 64];
+        HEXLOWER.encode_mut(&self.keyed(effect), &mut hex);
+        String::from_utf8_lossy(&hex).into()
     }
 
     fn keyed(&self, bytes: &[u8]) -> [u8; 32] {

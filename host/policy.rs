@@ -305,7 +305,12 @@ impl Ask {
 
 /// A context, as a decision takes it.
 pub fn context(parts: Vec<(&'static str, Attribute)>) -> Vec<(Name, Attribute)> {
-    parts.into_iter().map(|(name, value)| (Name::Borrowed(name), value)).collect()
+    self::parts(parts).collect()
+}
+
+/// The parts of a context, one by one.
+pub(crate) fn parts(parts: Vec<(&'static str, Attribute)>) -> impl Iterator<Item = (Name, Attribute)> {
+    parts.into_iter().map(|(name, value)| (Name::Borrowed(name), value))
 }
 
 /// What every context has.

@@ -236,11 +236,19 @@ impl Checkpoints {
     }
 
     /// Makes one, in a transaction that writes, if there are records that no other speaks of: of no more than [`STEP`] more
-    /// than the newest, so that others are not kept waiting. Gives the newest, and whether it speaks of all records.
+    /// than the newest, so that others are not kept waiting. Gives the newest, and whether it speaks of all records. The
+    /// records are read, whoever wrote them.
     ///
     /// # Errors
     /// When there are no records, the key cannot be had, or what is there does not hold.
-    pub(super) fn make(&self, rows: &Rows<'_>) -> Result<(Checkpoint, bool), CheckpointError> {
+    pub(super) fn make_of_what_is_there(&self, rows: &Rows<'_>) -> Result<(Checkpoint, bool), CheckpointError> {
+        drop(rows.take_known());
+        self.make(rows)
+    }
+
+    /// As [`Self::make_of_what_is_there`], but that what this process wrote or read since it began is not read again: it is
+    /// signed as it was.
+    fn make(&self, rows: &Rows<'_>) -> Result<(Checkpoint, bool), CheckpointError> {
         if last_record(rows)? == 0 {
             return Err(CheckpointError::Short { records: 0 });
         }

@@ -36,6 +36,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(10);
 /// Statements that stay prepared: more than there are.
 const STATEMENTS: usize = 256;
+/// Pages of the log that are taken into the database together: what was written several times since is then written once, and
+/// the disk flushed once for all of them.
+const TAKEN: i64 = 4096;
 /// Pieces of work in one transaction, at most.
 const GROUP: usize = 1024;
 /// Pages that the writer keeps in memory, in KiB.
@@ -161,34 +164,23 @@ impl Database {
         &self,
         work: impl FnOnce(&Rows<'_>) -> Result<T, E> + Send + 'static,
     ) -> Answer<T, E> {
-        self.write_noting(work, |_| ())
+        self.write_one((), |(), rows| whole(rows, work), |(), _| ())
     }
 
-    /// As [`Self::write`]; `note` is told what came of it, in the order of the work, also when nobody awaits the future.
-    pub(crate) fn write_noting<T: Send + 'static, E: From<DatabaseError> + Send + 'static>(
+    /// As [`Self::write`], for work that is one statement at most, or sees by itself that it is done as a whole or not at all:
+    /// it is spared a savepoint, for which SQLite copies every page that it touches. `note` is told what came of it, in the
+    /// order of the work, also when nobody awaits the future; `own` is what both share.
+    pub(crate) fn write_one<S: Send + 'static, T: Send + 'static, E: From<DatabaseError> + Send + 'static>(
         &self,
-        work: impl FnOnce(&Rows<'_>) -> Result<T, E> + Send + 'static,
-        note: impl FnOnce(&Result<T, E>) + Send + 'static,
-    ) -> Answer<T, E> {
-        self.write_one(|transaction| whole(transaction, work), note)
-    }
-
-    /// As [`Self::write_noting`], for work that is one statement at most, or sees by itself that it is done as a whole or
-    /// not at all: it is spared a savepoint, for which SQLite copies every page that it touches.
-    pub(crate) fn write_one<T: Send + 'static, E: From<DatabaseError> + Send + 'static>(
-        &self,
-        work: impl FnOnce(&Rows<'_>) -> Result<T, E> + Send + 'static,
-        note: impl FnOnce(&Result<T, E>) + Send + 'static,
+        own: S,
+        work: impl FnOnce(&mut S, &Rows<'_>) -> Result<T, E> + Send + 'static,
+        note: impl FnOnce(S, &Result<T, E>) + Send + 'static,
     ) -> Answer<T, E> {
         let (reply, answer) = oneshot::channel();
-        self.queue(move |transaction| {
-            let result = done(transaction, work);
-            Box::new(move |committed| {
-                let result = committed.map_err(E::from).and(result);
-                note(&result);
-                // Nobody may wait for the answer.
-                let _ = reply.send(result);
-            })
+        self.note(own, work, move |own, result| {
+            note(own, &result);
+            // Nobody may wait for the answer.
+            let _ = reply.send(result);
         });
         let haste = Arc::clone(&self.haste);
         Box::pin(async move {
@@ -203,14 +195,15 @@ impl Database {
     }
 
     /// As [`Self::write_one`], where nobody waits.
-    pub(crate) fn note<T: Send + 'static, E: From<DatabaseError> + Send + 'static>(
+    pub(crate) fn note<S: Send + 'static, T: Send + 'static, E: From<DatabaseError> + Send + 'static>(
         &self,
-        work: impl FnOnce(&Rows<'_>) -> Result<T, E> + Send + 'static,
-        note: impl FnOnce(&Result<T, E>) + Send + 'static,
+        mut own: S,
+        work: impl FnOnce(&mut S, &Rows<'_>) -> Result<T, E> + Send + 'static,
+        note: impl FnOnce(S, Result<T, E>) + Send + 'static,
     ) {
         self.queue(move |transaction| {
-            let result = done(transaction, work);
-            Box::new(move |committed| note(&committed.map_err(E::from).and(result)))
+            let result = done(transaction, |rows| work(&mut own, rows));
+            Box::new(move |committed| note(own, committed.map_err(E::from).and(result)))
         });
     }
 
@@ -267,6 +260,7 @@ fn open_both(path: &Path) -> Result<(Connection, Connection), DatabaseError> {
     connection.pragma_update(None, "secure_delete", "ON").map_err(failed)?;
     // What one transaction touches fits, and is written once.
     connection.pragma_update(None, "cache_size", -CACHE).map_err(failed)?;
+    connection.pragma_update(None, "wal_autocheckpoint", TAKEN).map_err(failed)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     let found = patiently(|| lay_out(&mut connection)).map_err(failed)?;
     if found != VERSION {

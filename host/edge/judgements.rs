@@ -41,7 +41,7 @@ impl Judgements for JudgementList {
     fn note(&self, judged: Arc<Judged>) {
         let task = judged.principal.task.split('/').next().unwrap_or_default().to_owned();
         // It is written before what is written next. A journal that was deleted meanwhile takes nothing more.
-        let insert = move |rows: &Rows<'_>| {
+        let insert = move |(): &mut (), rows: &Rows<'_>| {
             let (effect, at) = (number(judged.effect), number(judged.at));
             let mut content = Vec::with_capacity(CONTENT);
             let written = serde_json::to_writer(&mut content, &judged).map_err(|error| error.to_string());
@@ -49,7 +49,7 @@ impl Judgements for JudgementList {
             let content = content.map_err(DatabaseError::Commit)?;
             Ok::<_, DatabaseError>(rows.put(JUDGED, (&*task, effect, at, &*content))?)
         };
-        self.0.note(insert, |_| ());
+        self.0.note((), insert, |(), _| ());
     }
 }
 

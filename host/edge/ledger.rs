@@ -4,7 +4,6 @@ mod proof;
 mod standing;
 mod verdict;
 
-use std::borrow::Borrow;
 use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension as _, Row};
@@ -118,13 +117,11 @@ impl AuditLog {
         work: impl FnOnce(&Rows<'_>) -> Result<(), DatabaseError> + Send + 'static,
         note: impl FnOnce(bool) + Send + 'static,
     ) {
-        let turn = self.standing.turn(1);
-        let noted = Arc::clone(&turn);
-        let write = move |rows: &Rows<'_>| whole(rows, |rows| turn.write(rows, work));
-        self.database.note(write, move |result| {
+        let write = move |turn: &mut Turn, rows: &Rows<'_>| whole(rows, |rows| turn.write(rows, work));
+        self.database.note(self.standing.turn(1), write, move |turn, result| {
             // Whoever finds the log whole again finds what was noted.
             note(result.is_ok());
-            noted.settle(result);
+            turn.settle(&result);
         });
     }
 }
@@ -134,54 +131,55 @@ impl Ledger for AuditLog {
         if self.standing.is_whole() {
             return None;
         }
-        let turn = self.standing.turn(0);
-        let noted = Arc::clone(&turn);
-        let write = move |rows: &Rows<'_>| turn.write(rows, |_| Ok(Head::EMPTY));
-        Some(self.database.write_noting(write, move |result| noted.settle(result)))
+        let write = |turn: &mut Turn, rows: &Rows<'_>| whole(rows, |rows| turn.write(rows, |_| Ok(Head::EMPTY)));
+        Some(self.database.write_one(self.standing.turn(0), write, Turn::settle))
     }
 
     fn append(&self, entry: Entry) -> Result<Ticket, AuditError> {
-        let (work, turn) = self.appending(entry);
-        Ok(self.database.write_one(work, move |result| turn.settle(result)))
+        let (own, work) = self.appending(entry);
+        Ok(self.database.write_one(own, work, |(turn, _), result| turn.settle(result)))
     }
 
     fn put(&self, entry: Entry) {
-        let (work, turn) = self.appending(entry);
-        self.database.note(work, move |result| turn.settle(result));
+        let (own, work) = self.appending(entry);
+        self.database.note(own, work, |(turn, _), result| turn.settle(&result));
     }
 
     fn note(&self, entry: Entry, lost: &Lost) {
-        let (lost, entry) = (lost.clone(), Arc::new(entry));
-        let (work, turn) = self.appending(Arc::clone(&entry));
-        self.database.note(work, move |result| {
+        let lost = lost.clone();
+        let (own, work) = self.appending(entry);
+        self.database.note(own, work, move |(turn, entry), result| {
             // Whoever finds the log whole again finds what was noted.
             if result.is_err() {
-                lost.put(Arc::unwrap_or_clone(entry));
+                lost.put(entry);
             }
-            turn.settle(result);
+            turn.settle(&result);
         });
     }
 }
 
 impl AuditLog {
-    /// What appends a record, and has to be told what came of it.
+    /// What appends a record, and what has to be told what came of it, with the record.
     fn appending(
         &self,
-        entry: impl Borrow<Entry> + Send + 'static,
-    ) -> (impl FnOnce(&Rows<'_>) -> Result<Head, AuditError> + Send + 'static, Arc<Turn>) {
-        let turn = self.standing.turn(1);
-        let (work, checkpoints) = (Arc::clone(&turn), self.checkpoints.clone());
-        let append = move |rows: &Rows<'_>| {
-            let entry = entry.borrow();
-            let head = append(rows, entry)?;
-            if let Some(checkpoints) = checkpoints {
-                checkpoints.after(rows, head.seq, entry.at);
-            }
-            Ok(head)
+        entry: Entry,
+    ) -> (Appended, impl FnOnce(&mut Appended, &Rows<'_>) -> Result<Head, AuditError> + use<>) {
+        let checkpoints = self.checkpoints.clone();
+        let append = move |(turn, entry): &mut Appended, rows: &Rows<'_>| {
+            turn.write(rows, |rows| {
+                let head = append(rows, entry)?;
+                if let Some(checkpoints) = checkpoints {
+                    checkpoints.after(rows, head.seq, entry.at);
+                }
+                Ok(head)
+            })
         };
-        (move |rows: &Rows<'_>| work.write(rows, append), turn)
+        ((self.standing.turn(1), entry), append)
     }
 }
+
+/// A record that is appended.
+type Appended = (Turn, Entry);
 
 impl From<DatabaseError> for AuditError {
     fn from(error: DatabaseError) -> Self {

@@ -25,7 +25,7 @@ impl Case {
     pub(super) fn of<E: Effect>(effect: &E) -> Self {
         let resource = effect.resource();
         let name = resource.full_name().into();
-        let context = policy::context(effect.context()).into();
+        let context = policy::parts(effect.context()).collect();
         let canonical = serde_json::to_vec(effect).map_err(|error| error.to_string());
         Self { action: effect.action(), resource: Arc::new(resource), name, context, canonical }
     }

@@ -85,10 +85,8 @@ impl<G> Guard<'_, G> {
                 Found::New(slot) => slot,
             };
             // Borrowed, so that what is large is not copied.
-            self.run_keeping(slot, (effect, case), execute, |slot, before, result| {
-                self.keep(slot, before, result.as_ref())
-            })
-            .await
+            let keep = |slot, before: &Labels, result: &Result<T, X>| self.keep(slot, before, result.as_ref());
+            self.run_keeping(slot, (effect, case), execute, keep).await
         })
     }
 

@@ -41,3 +41,27 @@ impl Haste {
         self.is_made.store(false, Ordering::Release);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn haste_is_made_once_and_ends_a_wait() {
+        let haste = Arc::new(Haste::default());
+        haste.make();
+        assert!(haste.is_made());
+        assert!(!haste.is_made());
+        // A wait ends by itself; one that is made for ends it, and is forgotten with it.
+        let waiting = Arc::clone(&haste);
+        let writer = std::thread::spawn(move || {
+            waiting.on(std::thread::current());
+            waiting.make();
+            waiting.wait();
+            waiting.is_made()
+        });
+        assert!(!writer.join().unwrap());
+    }
+}

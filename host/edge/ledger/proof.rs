@@ -16,7 +16,7 @@ impl AuditLog {
         let Some(checkpoints) = self.checkpoints.clone() else { return Err(CheckpointError::Damaged) };
         loop {
             let checkpoints = checkpoints.clone();
-            let (made, is_whole) = self.database.write(move |rows| checkpoints.make(rows)).await?;
+            let (made, is_whole) = self.database.write(move |rows| checkpoints.make_of_what_is_there(rows)).await?;
             if is_whole {
                 return Ok(made);
             }

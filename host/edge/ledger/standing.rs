@@ -3,7 +3,6 @@
 //! What was queued behind a record that failed fails with it, so that no later record stands where it should. What is
 //! appended after that tries again, in a new *generation*, and writes first how many records were lost.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::super::database::{DatabaseError, Rows, whole};
@@ -35,7 +34,7 @@ pub(super) struct Turn {
     /// How many records it is about.
     records: u64,
     /// How many lost ones it tells of.
-    announces: AtomicU64,
+    announces: u64,
 }
 
 /// The record of what was lost.
@@ -51,9 +50,9 @@ impl Standing {
     }
 
     /// Begins work that appends so many records.
-    pub(super) fn turn(&self, records: u64) -> Arc<Turn> {
+    pub(super) fn turn(&self, records: u64) -> Turn {
         let generation = self.state().generation;
-        Arc::new(Turn { standing: self.clone(), generation, records, announces: AtomicU64::new(0) })
+        Turn { standing: self.clone(), generation, records, announces: 0 }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -64,7 +63,7 @@ impl Standing {
 impl Turn {
     /// Does the work in its transaction, after what has to be said first.
     pub(super) fn write<T>(
-        &self,
+        &mut self,
         rows: &Rows<'_>,
         work: impl FnOnce(&Rows<'_>) -> Result<T, DatabaseError>,
     ) -> Result<T, AuditError> {
@@ -76,7 +75,7 @@ impl Turn {
         written.map_err(|error| {
             let error = AuditError::from(error);
             let mut state = self.standing.state();
-            self.withdraw(&mut state);
+            state.withdraw(&mut self.announces);
             if self.generation == state.generation {
                 state.is_failing = true;
                 state.reason.get_or_insert_with(|| error.clone());
@@ -95,27 +94,21 @@ impl Turn {
     }
 
     /// The record that has to come before.
-    fn announce(&self) -> Result<Option<Entry>, AuditError> {
+    fn announce(&mut self) -> Result<Option<Entry>, AuditError> {
         let mut state = self.standing.state();
         if let Some(reason) = state.reason.clone().filter(|_| state.has_failed(self.generation)) {
             return Err(reason);
         }
         let records = state.lost - state.announced;
         state.announced = state.lost;
-        self.announces.store(records, Ordering::Relaxed);
+        self.announces = records;
         Ok(state.reason.as_ref().filter(|_| records > 0).map(|reason| lost(records, reason)))
     }
 
-    fn withdraw(&self, state: &mut State) -> u64 {
-        let announces = self.announces.swap(0, Ordering::Relaxed);
-        state.announced -= announces;
-        announces
-    }
-
     /// Takes note of what came of it, once that is known.
-    pub(super) fn settle<T>(&self, result: &Result<T, AuditError>) {
+    pub(super) fn settle<T>(mut self, result: &Result<T, AuditError>) {
         let mut state = self.standing.state();
-        let announced = self.withdraw(&mut state);
+        let announced = state.withdraw(&mut self.announces);
         match result {
             Ok(_) => state.lost -= announced,
             Err(error) => {
@@ -131,6 +124,13 @@ impl Turn {
 }
 
 impl State {
+    /// What a piece of work tells of lost records may not come about, or has.
+    fn withdraw(&mut self, announces: &mut u64) -> u64 {
+        let announces = std::mem::take(announces);
+        self.announced -= announces;
+        announces
+    }
+
     /// Whether what was queued in a generation fails, because something before it did.
     fn has_failed(&self, generation: u64) -> bool {
         generation < self.generation || (generation == self.generation && self.is_failing)

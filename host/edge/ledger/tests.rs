@@ -320,6 +320,55 @@ fn no_checkpoint_is_signed_of_a_log_that_does_not_hold() {
 }
 
 #[test]
+fn what_was_written_is_signed_as_it_was_written() {
+    let world = World::new(6, 3_600_000, &file());
+    world.fill(0..3);
+    world.change("DROP TRIGGER audit_is_not_changed; UPDATE audit SET text = 'other' WHERE seq = 2;");
+    world.fill(3..7);
+    let verdict = world.verdict();
+    assert!(matches!(verdict, Err(Flaw::Hash { seq: 2, .. })), "{verdict:?}");
+    world.change("UPDATE audit SET text = '' WHERE seq = 2;");
+    assert_eq!(world.verdict().unwrap().checkpoints, 1, "it speaks of the record as it was");
+}
+
+#[test]
+fn processes_that_write_in_turns_make_one_chain_and_sign_it() {
+    let world = World::new(3, 3_600_000, &file());
+    let home = Arc::new(Home::open(Some(world.folder.path())).unwrap());
+    let setting: AuditSetting = toml::from_str("records = 3\ntime = \"1h\"\n").unwrap();
+    let checkpoints = Checkpoints::new(Arc::new(Sealing::new(&home, &file(), None)), setting);
+    let other = AuditLog::new(Database::open(&home).unwrap()).signed(checkpoints);
+    for (number, turns) in [4, 1, 1, 2, 7, 1, 3].into_iter().enumerate() {
+        let log = if number % 2 == 0 { &world.log } else { &other };
+        for _ in 0..turns {
+            let ticket = log.append(entry(0)).unwrap();
+            world.runtime.block_on(ticket).unwrap();
+        }
+        assert!(world.verdict().is_ok(), "after turn {number}");
+    }
+    let verdict = world.verdict().unwrap();
+    // And the record of the key.
+    assert_eq!(verdict.head.seq, 20);
+    assert!(verdict.checkpoints >= 5 && verdict.covered >= 18, "{verdict:?}");
+}
+
+#[test]
+fn what_was_undone_is_not_taken_for_the_end_of_the_log() {
+    let world = World::new(3, 3_600_000, &file());
+    world.fill(0..2);
+    let undone = world.log.within(|rows| -> Result<(), AuditError> {
+        append(rows, &entry(0))?;
+        append(rows, &entry(0))?;
+        Err(AuditError("for the test".to_owned()))
+    });
+    assert!(world.runtime.block_on(undone).is_err());
+    assert_eq!(world.append(0), Ok(3));
+    world.fill(0..9);
+    let verdict = world.verdict().unwrap();
+    assert!(verdict.head.seq == 13 && verdict.checkpoints >= 3, "{verdict:?}");
+}
+
+#[test]
 fn a_record_of_a_checkpoint_is_proved() {
     let world = World::new(1000, 60_000, &file());
     world.fill(0..11);
