@@ -21,7 +21,7 @@ use crate::edge::workspace::TaskFolder;
 use crate::gate::{Actor, Gate};
 use crate::label::Labels;
 use crate::policy::judged::Judgements;
-use crate::recorder::{Recorder, Unrecalled};
+use crate::recorder::{Mode, Recorder, Unrecalled};
 use crate::runtime::plan::{LoadRefusal, Plan};
 use crate::runtime::{Session, Tank};
 use crate::task::{Clock, Seeds, TaskId};
@@ -204,7 +204,8 @@ impl Host {
             usage: serde_json::to_value(course.usage()).unwrap_or_default(),
             error: end.error.as_ref().and_then(|error| serde_json::to_value(error).ok()),
             told: end.told(),
-            asked: course.usage().approvals > 0,
+            // What one asked for before it broke off may be open yet, whatever it did since.
+            asked: course.usage().approvals > 0 || gate.recorder.mode() != Mode::Record,
         };
         let recorded = gate.record(record)?;
         let noted = self.tasks.end(&self.audit, ended);
