@@ -248,6 +248,19 @@ fn a_task_that_waits_for_a_person_is_put_away_and_goes_on_when_it_is_answered() 
 }
 
 #[test]
+fn what_a_task_asked_before_it_broke_off_is_asked_no_more_when_it_ends() {
+    let wire = Wire::greeting();
+    let scene = scene(&wire);
+    ask_finance(&scene);
+    assert_eq!(started(&scene, &[step(&wire, "large")]).end().code, 4);
+    assert_eq!(open(&scene).len(), 1);
+    let ended = resume(&scene, &["--approvals", "deny"]);
+    assert_eq!((ended.code, &ended.json()["usage"]["approvals"]), (0, &json!(0)), "{ended:?}");
+    assert!(open(&scene).is_empty());
+    assert!(arrivals(&wire, "large").is_empty());
+}
+
+#[test]
 fn a_task_that_could_not_go_on_is_not_put_away() {
     let wire = Wire::greeting();
     let scene = scene(&wire);

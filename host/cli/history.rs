@@ -10,7 +10,8 @@ use crate::front::Host;
 use crate::manifest::HumanDuration;
 use crate::policy::judged::Judged;
 
-/// Which tasks.
+// Which tasks.
+// No documentation: `clap` would take that for what the verb is about.
 #[derive(clap::Args)]
 pub(super) struct Selection {
     /// A task's name, or enough of its beginning; can be given several times [default: all of the bundle]

@@ -38,7 +38,8 @@ pub(super) struct Arguments {
     keep: Keep,
 }
 
-/// What is kept of a task's workspace.
+// What is kept of a task's workspace.
+// No documentation: `clap` would take that for what the verb is about.
 #[derive(clap::Args)]
 pub(super) struct Keep {
     /// Copy the regular files of the task's workspace to this folder when the task has ended, however it ended; the folder
@@ -47,7 +48,8 @@ pub(super) struct Keep {
     pub(super) keep: Option<PathBuf>,
 }
 
-/// On whose behalf a task acts, and what happens where people would have to be asked.
+// On whose behalf a task acts, and what happens where people would have to be asked.
+// No documentation: `clap` would take that for what the verb is about.
 #[derive(clap::Args)]
 pub(super) struct People {
     /// On whose behalf the task acts: rules see them as `principal.user`, and they cannot approve what it does

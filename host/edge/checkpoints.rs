@@ -146,7 +146,9 @@ fn last_record(rows: &Connection) -> Result<u64, DatabaseError> {
 /// speaks of, by that name and with that tree, and up to [`STEP`] more, which are checked.
 fn tree(rows: &Rows<'_>, newest: Option<(KeyName, Frontier)>) -> Result<Frontier, CheckpointError> {
     let tail = tail(rows)?;
-    if let Some(tree) = tail.tree().cloned() {
+    // A log that is shorter than what a checkpoint speaks of is not begun anew.
+    let is_new = |tree: &&Frontier| newest.as_ref().is_none_or(|(_, before)| tree.size() > before.size());
+    if let Some(tree) = tail.tree().filter(is_new).cloned() {
         rows.now_known(tail);
         return Ok(tree);
     }

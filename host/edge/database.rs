@@ -21,8 +21,10 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use cap_std::fs::{OpenOptions, OpenOptionsExt as _};
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use tokio::sync::oneshot;
+use tokio::sync::oneshot::error::TryRecvError;
 
 use self::haste::Haste;
 use self::layout::{VERSION, lay_out};
@@ -185,8 +187,10 @@ impl Database {
         let haste = Arc::clone(&self.haste);
         Box::pin(async move {
             let mut answer = answer;
-            if let Ok(answer) = answer.try_recv() {
-                return answer;
+            match answer.try_recv() {
+                Ok(answer) => return answer,
+                Err(TryRecvError::Closed) => return Err(E::from(ended())),
+                Err(TryRecvError::Empty) => {}
             }
             // From here on, somebody waits.
             haste.make();
@@ -261,6 +265,8 @@ fn open_both(path: &Path) -> Result<(Connection, Connection), DatabaseError> {
     // What one transaction touches fits, and is written once.
     connection.pragma_update(None, "cache_size", -CACHE).map_err(failed)?;
     connection.pragma_update(None, "wal_autocheckpoint", TAKEN).map_err(failed)?;
+    // Whether the log is taken in at the end is for `tidy` to say.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(failed)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     let found = patiently(|| lay_out(&mut connection)).map_err(failed)?;
     if found != VERSION {

@@ -186,8 +186,12 @@ impl Host {
             return Ok(course.report(End::stopped(&why), first, head));
         }
         gate.recorder.flush();
+        let (mut begun, mut first) = (std::pin::pin!(begun), None);
         let kept = match keep {
-            Some(to) => Some(keep::keep(workspace, to, gate, actor, output).await?),
+            Some(to) => {
+                first = Some(begun.as_mut().await?);
+                Some(keep::keep(workspace, to, gate, actor, output).await?)
+            }
             None => None,
         };
         let removed = workspace.remove();
@@ -209,7 +213,10 @@ impl Host {
         };
         let recorded = gate.record(record)?;
         let noted = self.tasks.end(&self.audit, ended);
-        let first = begun.await?;
+        let first = match first {
+            Some(first) => first,
+            None => begun.await?,
+        };
         let last = recorded.await?;
         noted.await?;
         drop(hold);

@@ -45,7 +45,8 @@ pub(in crate::cli) struct Arguments {
     standing: Standing,
 }
 
-/// What would be done.
+// What would be done.
+// No documentation: `clap` would take that for what the verb is about.
 #[derive(clap::Args)]
 #[group(required = false, multiple = true)]
 struct Request {
@@ -66,7 +67,8 @@ struct Request {
     context: Option<String>,
 }
 
-/// Who would do it, and when.
+// Who would do it, and when.
+// No documentation: `clap` would take that for what the verb is about.
 #[derive(clap::Args)]
 #[group(required = false, multiple = true)]
 struct Standing {

@@ -332,6 +332,19 @@ fn what_was_written_is_signed_as_it_was_written() {
 }
 
 #[test]
+fn a_log_that_was_emptied_is_not_signed_again() {
+    let world = World::new(4, 3_600_000, &file());
+    world.fill(0..9);
+    let newest = world.checkpoint().size;
+    world.change("DROP TRIGGER audit_is_not_deleted; DELETE FROM audit;");
+    world.fill(0..9);
+    let sizes = world.raw().query_row("SELECT max(size) FROM checkpoint", [], |row| row.get::<_, i64>(0)).unwrap();
+    assert_eq!(sizes.cast_unsigned(), newest);
+    assert!(world.verdict().is_err());
+    assert!(world.runtime.block_on(world.log.checkpoint()).is_err());
+}
+
+#[test]
 fn processes_that_write_in_turns_make_one_chain_and_sign_it() {
     let world = World::new(3, 3_600_000, &file());
     let home = Arc::new(Home::open(Some(world.folder.path())).unwrap());
