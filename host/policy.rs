@@ -66,6 +66,7 @@ pub struct Principal {
     /// 0 for the agent, 1 for a tool that it calls…
     pub depth: u64,
     /// On whose behalf it acts, if on anybody's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<Arc<Person>>,
 }
 
@@ -89,8 +90,10 @@ pub struct Resource {
     /// Its name: `search.query`.
     pub name: String,
     /// What rules can ask of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub attributes: Vec<(Name, Attribute)>,
     /// What it is in, and what that is in, from the nearest.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub within: Vec<(Name, String)>,
 }
 
@@ -144,8 +147,10 @@ impl std::fmt::Display for Resource {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Standing {
     /// The labels that it carries.
+    #[serde(default, skip_serializing_if = "Labels::is_empty")]
     pub labels: Labels,
     /// What the whole task used so far. Fuel is not known before it ends.
+    #[serde(serialize_with = "judged::sparse")]
     pub usage: Usage,
     /// Since the Unix epoch.
     pub now: Duration,

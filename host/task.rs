@@ -103,6 +103,7 @@ impl Status {
 
 /// What a task and all its calls consumed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Usage {
     /// Units of wasmtime fuel, about one for each instruction and byte of a bulk operation.
     pub fuel: u64,

@@ -5,10 +5,11 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::{Attribute, Name, Principal, Resource, RuleNames, Standing, ValueError};
 use crate::leak::Leaks;
+use crate::task::Usage;
 
 /// One effect that came to a decision.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -28,11 +29,14 @@ pub struct Judged {
     /// What rules were told beside.
     pub context: Arc<[(Name, Attribute)]>,
     /// The arguments of a call of a tool, as rules can see them; none where there are none, or their types are not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub arguments: Option<Attribute>,
     /// It in the guest's own words, where it has such.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub told: Option<String>,
     /// The section of the grant that covers it, as a manifest writes it, with no more in it than this needs; null where it
     /// needs none.
+    #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
     pub entry: serde_json::Value,
     /// The folder that relative paths are relative to.
     pub folder: Arc<Path>,
@@ -50,8 +54,10 @@ pub struct Ruling {
     /// The rules that determined it.
     pub rules: RuleNames,
     /// Whom rules asked for.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub groups: BTreeSet<String>,
     /// Why, where no rule says it: the limit that is spent, or what is wrong with the question.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
 }
 
@@ -149,6 +155,26 @@ fn cover_entry(entry: &mut serde_json::Value, leaks: &Leaks) {
     }
 }
 
+/// What was used, without what was not: most of it is nothing, and there are many decisions.
+pub(super) fn sparse<S: Serializer>(usage: &Usage, serializer: S) -> Result<S::Ok, S::Error> {
+    let Usage { fuel, memory_peak_bytes, wall_ms, waited_ms, tool_calls, effects, refusals, approvals, .. } = *usage;
+    let Usage { requests, sent_bytes, received_bytes, .. } = *usage;
+    let all = [
+        ("fuel", fuel),
+        ("memory_peak_bytes", memory_peak_bytes),
+        ("wall_ms", wall_ms),
+        ("waited_ms", waited_ms),
+        ("tool_calls", tool_calls),
+        ("effects", effects),
+        ("refusals", refusals),
+        ("approvals", approvals),
+        ("requests", requests),
+        ("sent_bytes", sent_bytes),
+        ("received_bytes", received_bytes),
+    ];
+    serializer.collect_map(all.into_iter().filter(|(_, used)| *used > 0))
+}
+
 /// Keeps decisions.
 pub trait Judgements: Send + Sync {
     /// Keeps one, in place of what was kept of the same effect: on the disk no later than what is written next.
@@ -196,6 +222,41 @@ mod tests {
         let text = serde_json::to_string(&judged(all.clone())).unwrap();
         let read: Judged = serde_json::from_str(&text).unwrap();
         assert_eq!((read.arguments.clone(), read.number("bytes"), read.text("bytes")), (Some(all), Some(5), None));
+    }
+
+    #[test]
+    fn what_is_nothing_is_not_written_and_read_as_nothing() {
+        let usage = Usage {
+            fuel: 1,
+            memory_peak_bytes: 2,
+            wall_ms: 3,
+            waited_ms: 4,
+            tool_calls: 5,
+            effects: 6,
+            refusals: 7,
+            approvals: 8,
+            requests: 9,
+            sent_bytes: 10,
+            received_bytes: 11,
+        };
+        let without =
+            Judged { arguments: None, told: None, entry: serde_json::Value::Null, ..judged(Attribute::Long(1)) };
+        for usage in [Usage::default(), Usage { effects: 3, ..Usage::default() }, usage] {
+            let judged = Judged { standing: Standing { usage, ..Standing::default() }, ..without.clone() };
+            let text = serde_json::to_string(&judged).unwrap();
+            assert_eq!(serde_json::from_str::<Judged>(&text).unwrap().standing.usage, usage);
+            for nothing in ["null", "\"waited_ms\":0"] {
+                assert!(!text.contains(nothing), "{nothing}: {text}");
+            }
+        }
+        // As they were written before.
+        let before = r#"{"effect":1,"at":2,"principal":{"task":"t","bundle":"b","component":"c","digest":"d","depth":0,"user":null},
+            "standing":{"labels":[],"usage":{"fuel":0,"memory_peak_bytes":7,"wall_ms":0,"waited_ms":0,"tool_calls":0,"effects":1,
+            "refusals":0,"approvals":0,"requests":0,"sent_bytes":0,"received_bytes":0},"now":{"secs":1,"nanos":2}},"action":"tools.call",
+            "resource":{"kind":"Tool","name":"a.b","attributes":[],"within":[]},"context":[],"arguments":null,"told":null,
+            "entry":["a"],"folder":"/","ruling":{"code":"allowed","ground":"rules","rules":[],"groups":[],"why":null}}"#;
+        let read: Judged = serde_json::from_str(before).unwrap();
+        assert_eq!((read.standing.usage.memory_peak_bytes, &*read.ruling.code), (7, "allowed"));
     }
 
     #[test]
