@@ -412,8 +412,13 @@ impl<'a, G> Guard<'a, G> {
         let entry = self.question(&effect, &case, self.gate.next_effect());
         // What is needed to decide is let go of when it is decided: the effect may take long.
         let decided = Box::pin(async {
+            // The attempt counts before anything else is said of the task.
+            let attempt = self.gate.budget.attempt();
             let mut judging = self.judging(&effect, &case, &entry);
-            let decided = self.decided((effect, case), slot, entry, &mut judging).await;
+            let decided = match attempt {
+                Ok(()) => self.decided((effect, case), slot, entry, &mut judging).await,
+                Err(exhausted) => Err(self.exhausted(exhausted, entry).await),
+            };
             decided.inspect_err(|denied| judging.denied(denied))
         });
         decided.await
@@ -428,9 +433,6 @@ impl<'a, G> Guard<'a, G> {
     ) -> Result<(Permit<E>, Settlement<'a>), Denied> {
         let gate = self.gate;
         let before = self.actor.labels.now();
-        if let Err(exhausted) = gate.budget.attempt() {
-            return Err(self.exhausted(exhausted, entry).await);
-        }
         judging.at(Ground::Grant);
         let Some(grant) = self.grant.filter(|grant| effect.covered(grant)) else {
             entry.detail = detail("why", "the grant does not cover it");
@@ -464,7 +466,7 @@ impl<'a, G> Guard<'a, G> {
                 entry.detail = detail("why", &why);
                 return Err(gate.refuse(Code::Denied, entry).await.into());
             }
-            let approved = self.permitted(&effect, &case, &mut entry, judging).await?;
+            let approved = self.permitted(&effect, (&case, &labels), &mut entry, judging).await?;
             // While others were asked, the task can have touched data, and what was decided is not decided for that.
             if self.actor.labels.now() == labels {
                 break approved;

@@ -106,7 +106,7 @@ impl Leaks {
 
     /// Whether nothing is looked for.
     pub fn is_empty(&self) -> bool {
-        self.watched().machine.is_none()
+        self.0.read().unwrap_or_else(PoisonError::into_inner).machine.is_none()
     }
 
     /// Whose values stand in these bytes.

@@ -384,7 +384,7 @@ impl Inner<Call> for Entered<'_> {
         let told = |answer: &Answer| -> Option<String> {
             let (value, ty) = answer.as_ref().zip(self.result)?;
             // What has no JSON is no result of a tool: its caller has heard of that.
-            tool::value::to_json(value, ty).ok().map(|value| value.to_string())
+            tool::value::to_json(value, ty).ok().map(|value| written(&value))
         };
         // What a tool said when it broke down is for the record alone, and there it is covered.
         let failed = |error: &CallError| match error {
@@ -437,10 +437,16 @@ async fn call(
         Err(error) => return answered_without(error),
     };
     Ok(match found.outcome(answer.as_slice()) {
-        Ok(tool::Outcome::Ok(value)) => Ok(value.to_string()),
-        Ok(tool::Outcome::Err(value)) => Err(wit::Error::Failed(value.to_string())),
+        Ok(tool::Outcome::Ok(value)) => Ok(written(&value)),
+        Ok(tool::Outcome::Err(value)) => Err(wit::Error::Failed(written(&value))),
         Err(_) => Err(wit::Error::Trapped("it gave a value that cannot be JSON".to_owned())),
     })
+}
+
+/// A value as text, in one piece of memory: `to_string` would write it bit by bit.
+fn written(value: &serde_json::Value) -> String {
+    // A value has text keys alone: it can be written.
+    serde_json::to_string(value).unwrap_or_default()
 }
 
 /// How a dynamic caller hears that a call gave nothing.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::case::Case;
 use super::{Code, Denied, Effect, Gate, Guard};
 use crate::audit::Entry;
+use crate::label::Labels;
 use crate::policy::judged::{Ground, Judged, Ruling};
 use crate::policy::{Decision, RuleNames, Standing};
 
@@ -12,6 +13,8 @@ use crate::policy::{Decision, RuleNames, Standing};
 pub(super) struct Judging<'a> {
     gate: &'a Gate,
     judged: Arc<Judged>,
+    /// Whether nothing can have changed since it was looked how the task stands.
+    is_fresh: bool,
 }
 
 impl<'a, G> Guard<'a, G> {
@@ -32,7 +35,7 @@ impl<'a, G> Guard<'a, G> {
             folder: Arc::clone(crate::config::working_folder()),
             ruling: Ruling::default(),
         };
-        Judging { gate: self.gate, judged: Arc::new(judged) }
+        Judging { gate: self.gate, judged: Arc::new(judged), is_fresh: true }
     }
 
     /// What refuses an effect that its capability refuses: what the grant does not cover, others might.
@@ -48,10 +51,18 @@ impl Judging<'_> {
         self.judged().ruling.ground = ground;
     }
 
-    /// The rules decide, about a task that stands so.
-    pub(super) fn asked(&mut self, standing: &Standing, decision: &Decision) {
+    /// How the task stands when the rules are asked, with these labels: as it did a moment ago, if they were not asked yet; else
+    /// as `now` says.
+    pub(super) fn standing(&mut self, labels: &Labels, now: impl FnOnce() -> Standing) -> Standing {
+        if !std::mem::take(&mut self.is_fresh) || self.judged.standing.labels != *labels {
+            self.judged().standing = now();
+        }
+        self.judged.standing.clone()
+    }
+
+    /// The rules decide.
+    pub(super) fn asked(&mut self, decision: &Decision) {
         let judged = self.judged();
-        judged.standing = standing.clone();
         let before = std::mem::take(&mut judged.ruling);
         judged.ruling = match decision {
             Decision::Allow { rules } => Ruling { rules: Arc::clone(rules), ..before },

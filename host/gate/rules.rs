@@ -7,20 +7,22 @@ use super::case::Case;
 use super::judging::Judging;
 use super::{Approval, Code, Denied, Effect, Guard, detail};
 use crate::audit::Entry;
+use crate::label::Labels;
 use crate::policy::in_force::Changed;
 use crate::policy::judged::Ground;
 use crate::policy::{self, Arguments, Attribute, Decision, Name, Question, Resource, Standing};
 
 impl<G> Guard<'_, G> {
-    /// What the rules say, and people, where the rules ask for them. An approval has to be claimed yet.
+    /// What the rules say to a task with these labels, and people, where the rules ask for them. An approval has to be claimed
+    /// yet.
     pub(super) async fn permitted<E: Effect<Grant = G>>(
         &self,
         effect: &E,
-        case: &Case,
+        (case, labels): (&Case, &Labels),
         entry: &mut Entry,
         judging: &mut Judging<'_>,
     ) -> Result<Option<Approved>, Denied> {
-        let standing = self.standing();
+        let standing = judging.standing(labels, || self.standing());
         let question = self.asked(effect, &standing, &case.resource, &case.context);
         let policy = match self.gate.rules.policy() {
             Ok(policy) => policy,
@@ -30,7 +32,7 @@ impl<G> Guard<'_, G> {
             }
         };
         let decision = policy.judge(&question);
-        judging.asked(&standing, &decision);
+        judging.asked(&decision);
         let ask = match decision {
             Decision::Allow { rules } => {
                 entry.rules = rules;

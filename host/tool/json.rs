@@ -321,7 +321,7 @@ pub fn length(value: &Value) -> u64 {
 /// not rounded to a float; and negative zero is `-0`.
 #[must_use]
 pub fn canonical(value: &Value) -> String {
-    let mut out = String::new();
+    let mut out = String::with_capacity(64);
     write_canonical(value, &mut out);
     out
 }
