@@ -23,7 +23,7 @@ const MEMORY: &str = "waiting_task_extra_bytes";
 const NOT_ASKED: &str = "it was not asked for (`--only`)";
 /// Operations of one sample.
 const TASKS: u32 = 2_000;
-const CALLS: u32 = 2_000;
+const CALLS: u32 = 10_000;
 const ASKS: u32 = 20_000;
 /// Sizes of the kernels: tens of milliseconds each.
 const KIBIBYTES: u32 = 4 << 10;
