@@ -477,7 +477,7 @@ impl<'a, G> Guard<'a, G> {
             Ok(reservation) => reservation,
             Err(exhausted) => return Err(self.exhausted(exhausted, entry).await),
         };
-        // People may have been asked since it was asked for.
+        // Others may have been asked since it was asked for.
         (entry.at, entry.code) = (now(), Cow::Borrowed("allowed"));
         let outcome = Entry { kind: Kind::Outcome, detail: String::new(), ..entry.clone() };
         let mut settlement = Settlement::of(gate, self.actor, before, None);

@@ -37,13 +37,13 @@ pub const INTERFACES: &[&str] = &[
     "wasi:sockets/udp-create-socket",
 ];
 
-/// An empty WASI context: nothing was put into it, so there is nothing to reach. Most stores never ask for it.
+/// An empty WASI context: nothing was put into it, so there is nothing to reach. Most stores never ask for it, and it is large.
 #[derive(Default)]
-pub(crate) struct Context(Option<WasiCtx>);
+pub(crate) struct Context(Option<Box<WasiCtx>>);
 
 impl WasiView for TaskState {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        let ctx = self.powerless.0.get_or_insert_with(|| WasiCtx::builder().build());
+        let ctx = self.powerless.0.get_or_insert_with(|| Box::new(WasiCtx::builder().build()));
         WasiCtxView { ctx, table: &mut self.table }
     }
 }
