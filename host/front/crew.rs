@@ -18,7 +18,7 @@ use tokio::task::LocalSet;
 use super::Host;
 
 /// Pieces of work that a worker takes in one turn, at most.
-const TURN: usize = 8;
+const TURN: usize = 16;
 
 /// How many tasks there may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
