@@ -221,6 +221,15 @@ fn a_component_with_too_many_instances_is_refused_when_it_starts() {
 }
 
 #[test]
+fn a_store_has_as_many_instances_as_it_was_granted() {
+    let empty = "(core module $empty)".to_owned() + &"(core instance (instantiate $empty))".repeat(900);
+    let many = format!("(component $many {empty}) {}", "(instance (instantiate $many))".repeat(4));
+    let scene = alone("[limits]\ninstances = 3_700", &agent(&many, "", "", "(call $ok (i32.const 6))"));
+    let report = scene.run(&Value::Null);
+    assert_eq!(report["status"], "succeeded", "{report}");
+}
+
+#[test]
 fn what_is_too_large_to_compile_is_refused_at_load() {
     for bomb in [
         format!("(component (core module {}))", "(func)".repeat(1_000_001)),

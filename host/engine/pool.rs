@@ -12,11 +12,6 @@ use super::limiter::TABLE_ELEMENTS;
 /// Bytes of a memory and of a table that are overwritten rather than given back. Measured: more does not help.
 const KEPT_MEMORY: usize = 1 << 20;
 const KEPT_TABLE: usize = 64 << 10;
-/// Core instances of one component, at most, on average.
-const CORE_INSTANCES: u32 = 20;
-/// Where there are fewer stores, there may be as many core instances as if there were that many: one store may have many, and
-/// the pool only counts them.
-const FEW: u32 = 80;
 /// Tables of one component, at most.
 const TABLES: u32 = 4;
 /// Freed memories that are given back to the kernel together, where they are.
@@ -72,7 +67,8 @@ pub(super) fn engine(settings: &Config, stores: u32) -> wasmtime::Result<(Engine
 fn pool(stores: u32, scan: bool) -> PoolingAllocationConfig {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(stores)
-        .total_core_instances(stores.max(FEW).saturating_mul(CORE_INSTANCES))
+        // The pool only counts them, over all tasks; each store's limit is its own.
+        .total_core_instances(u32::MAX)
         .total_memories(stores)
         .total_tables(stores.saturating_mul(TABLES))
         .total_stacks(stores)
