@@ -416,6 +416,23 @@ mod tests {
         assert_eq!(count, 201);
     }
 
+    #[tokio::test]
+    async fn a_writer_that_died_fails_who_waits() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = Database::open(&Home::open(Some(folder.path())).unwrap()).unwrap();
+        let died = database.write(|_| -> Result<(), DatabaseError> { panic!("as a defect would") });
+        let beside = database.write(|_| Ok::<_, DatabaseError>(()));
+        let ended = |answer: Result<(), DatabaseError>| {
+            assert!(
+                matches!(&answer, Err(DatabaseError::Commit(reason)) if reason == "the writer has ended"),
+                "{answer:?}"
+            );
+        };
+        ended(died.await);
+        ended(beside.await);
+        ended(database.write(|_| Ok(())).await);
+    }
+
     #[test]
     fn what_is_opened_aside_fails_where_it_is_waited_for() {
         let folder = tempfile::tempdir().unwrap();
