@@ -54,7 +54,6 @@ pub use self::recall::{Confided, Pen};
 pub use self::refusal::{Code, Denied, Failure, Outcome, Refusal};
 pub use self::settlement::Notes;
 use self::settlement::Settlement;
-use data_encoding::HEXLOWER;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 
@@ -247,9 +246,7 @@ impl Gate {
 
     /// The digest of a canonical effect under the task's key.
     fn digest(&self, effect: &[u8]) -> Arc<str> {
-        let mut hex = [0; 64];
-        HEXLOWER.encode_mut(&self.keyed(effect), &mut hex);
-        String::from_utf8_lossy(&hex).into()
+        audit::Hash(self.keyed(effect)).to_string().into()
     }
 
     fn keyed(&self, bytes: &[u8]) -> [u8; 32] {

@@ -34,8 +34,6 @@ pub enum JudgementError {
 }
 
 const JUDGED: Put = put!("judged (task, effect, at, content) VALUES (?1, ?2, ?3, ?4)");
-/// Bytes that most decisions take, at most.
-const CONTENT: usize = 1024;
 
 impl Judgements for JudgementList {
     fn note(&self, judged: Arc<Judged>) {
@@ -43,10 +41,7 @@ impl Judgements for JudgementList {
         // It is written before what is written next. A journal that was deleted meanwhile takes nothing more.
         let insert = move |(): &mut (), rows: &Rows<'_>| {
             let (effect, at) = (number(judged.effect), number(judged.at));
-            let mut content = Vec::with_capacity(CONTENT);
-            let written = serde_json::to_writer(&mut content, &judged).map_err(|error| error.to_string());
-            let content = written.and_then(|()| String::from_utf8(content).map_err(|error| error.to_string()));
-            let content = content.map_err(DatabaseError::Commit)?;
+            let content = serde_json::to_string(&judged).map_err(|error| DatabaseError::Commit(error.to_string()))?;
             Ok::<_, DatabaseError>(rows.put(JUDGED, (&*task, effect, at, &*content))?)
         };
         self.0.note((), insert, |(), _| ());
