@@ -1,8 +1,9 @@
 //! Makes checkpoints of the audit log, in the transactions that write it, and keeps the key that signs them.
 //!
-//! One is made when enough records have come since the last, or enough time has passed; it starts from the last one's tree
-//! and reads the records since. A key that cannot be had holds up nothing: the log goes on, and the next attempt is made
-//! when as much time has passed again.
+//! One is made when enough records have come since the last, or enough time has passed. What this process wrote, or has
+//! checked, is signed as it was then; records are read, from the last checkpoint's tree on, where not all of them were
+//! seen, or where the operator asks. A key that cannot be had holds up nothing: the log goes on, and the next attempt is
+//! made when as much time has passed again.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
